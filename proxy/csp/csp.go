@@ -60,6 +60,33 @@ const (
 // and edited on its own, since all of them must allow; those of reportOnly likewise, so that the proxy causes no reports.
 // A policy that needs nothing keeps its bytes, and an edited one all bytes but those put in. The arguments are not
 // modified. Without any policy it costs nothing.
+//
+// What is added, and where:
+//   - For the element: the page's nonce where its policies agree on one, else the script's hash; nothing where
+//     'unsafe-inline' counts, since a nonce or a hash would end that and with it the page's own scripts.
+//   - For the token route and the widget: 'self' and the documented sources that the list does not cover yet. Under
+//     'strict-dynamic' none for scripts, where they would not count: what the injected script creates is trusted with it.
+//   - For the widget's styles: 'unsafe-inline', but not beside a nonce or a hash, where no browser heeds it. Taking those
+//     away instead would allow more than the widget needs; what remains blocked is reported by Obstacles.
+//   - Where default-src decides, it stays as it is, and the particular directive is added with a copy of its list.
+//     Where script-src or style-src decides, it is edited itself: adding script-src-elem would help only the browsers that
+//     know it. 'none' alone gives way to what is added.
 func Patch(enforce, reportOnly []string, n Needs) Result {
-	return Result{Enforce: enforce, ReportOnly: reportOnly}
+	unchanged := Result{Enforce: enforce, ReportOnly: reportOnly}
+	if len(enforce) == 0 && len(reportOnly) == 0 {
+		return unchanged
+	}
+	d := newDemand(n)
+	enforced, reported := parseFields(enforce), parseFields(reportOnly)
+	nonce := d.chooseNonce(enforced, reported)
+	if reason := d.blocked(enforced, nonce); reason != "" {
+		unchanged.Blocked = reason
+		return unchanged
+	}
+	r := Result{Nonce: nonce}
+	var changed, changedReports bool
+	r.Enforce, changed = d.patchFields(enforce, enforced, nonce, false)
+	r.ReportOnly, changedReports = d.patchFields(reportOnly, reported, nonce, true)
+	r.Changed = changed || changedReports
+	return r
 }
