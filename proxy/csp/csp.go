@@ -85,8 +85,8 @@ func Patch(enforce, reportOnly []string, n Needs) Result {
 	}
 	r := Result{Nonce: nonce}
 	var changed, changedReports bool
-	r.Enforce, changed = d.patchFields(enforce, enforced, nonce, false)
-	r.ReportOnly, changedReports = d.patchFields(reportOnly, reported, nonce, true)
+	r.Enforce, changed = d.patchFields(enforce, enforced, nonce)
+	r.ReportOnly, changedReports = d.patchFields(reportOnly, reported, nonce)
 	r.Changed = changed || changedReports
 	return r
 }

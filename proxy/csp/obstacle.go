@@ -100,7 +100,7 @@ func (d *demand) loadObstacles(found []Obstacle, p *Policy) []Obstacle {
 		}
 	}
 	for _, effective := range [...]string{"style-src-elem", "style-src-attr"} {
-		if g := p.governing(effective); g != nil && d.Widget != "" && !g.list.allowsAllInline(effective) {
+		if g := p.governing(effective); g != nil && d.widget && !g.list.allowsAllInline(effective) {
 			if o := p.obstacle(g, "widget-style"); !slices.Contains(found, o) {
 				found = append(found, o)
 			}

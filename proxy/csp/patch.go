@@ -121,11 +121,11 @@ func (p *Policy) allowsTrustedTypesPolicy(name string) bool {
 }
 
 // patchFields returns the fields with what the demand lacks in each policy. Where nothing lacks it returns fields itself.
-func (d *demand) patchFields(fields []string, parsed [][]Policy, nonce string, reportOnly bool) ([]string, bool) {
+func (d *demand) patchFields(fields []string, parsed [][]Policy, nonce string) ([]string, bool) {
 	out := fields
 	changed := false
 	for i, policies := range parsed {
-		field, edited := d.patchField(fields[i], policies, nonce, reportOnly)
+		field, edited := d.patchField(fields[i], policies, nonce)
 		if !edited {
 			continue
 		}
@@ -137,13 +137,10 @@ func (d *demand) patchFields(fields []string, parsed [][]Policy, nonce string, r
 	return out, changed
 }
 
-func (d *demand) patchField(field string, policies []Policy, nonce string, reportOnly bool) (string, bool) {
+func (d *demand) patchField(field string, policies []Policy, nonce string) (string, bool) {
 	var texts []string
 	for i := range policies {
 		plan := d.plan(&policies[i], nonce)
-		if reportOnly {
-			d.planReportedTrustedTypes(&plan, &policies[i])
-		}
 		if len(plan) == 0 {
 			continue
 		}
@@ -189,7 +186,7 @@ func (d *demand) plan(p *Policy, nonce string) plan {
 		todo.add(g, "connect-src", d.missing(add, g.list, "connect-src"))
 	}
 	for _, effective := range [...]string{"style-src-elem", "style-src-attr"} {
-		if g := p.governing(effective); g != nil && d.Widget != "" && !g.list.allowsAllInline(effective) && !g.list.disablesInline() {
+		if g := p.governing(effective); g != nil && d.widget && !g.list.allowsAllInline(effective) && !g.list.disablesInline() {
 			todo.add(g, "style-src", []string{"'unsafe-inline'"})
 		}
 	}
@@ -198,20 +195,17 @@ func (d *demand) plan(p *Policy, nonce string) plan {
 			todo.add(g, effective, d.missing(nil, g.list, effective))
 		}
 	}
+	// Where a list that leaves the script out matters, blocked has said so. Elsewhere, in reports or where Trusted Types
+	// are not required, naming the script's policy only keeps its creation from being reported.
+	if d.LoadsWidget && d.TrustedTypesPolicy != "" && !p.allowsTrustedTypesPolicy(d.TrustedTypesPolicy) {
+		todo.add(p.find("trusted-types"), "trusted-types", []string{d.TrustedTypesPolicy})
+	}
 	return todo
 }
 
 // disablesInline reports a nonce or a hash, beside which 'unsafe-inline' has no effect on styles.
 func (l list) disablesInline() bool {
 	return slices.ContainsFunc(l, func(token string) bool { return nonceOf(token) != "" || isHash(token) })
-}
-
-// planReportedTrustedTypes adds the script's Trusted Types policy to a list that would report it. Only reports are at
-// stake there; an enforced list is never edited.
-func (d *demand) planReportedTrustedTypes(todo *plan, p *Policy) {
-	if d.LoadsWidget && d.TrustedTypesPolicy != "" && !p.allowsTrustedTypesPolicy(d.TrustedTypesPolicy) {
-		todo.add(p.find("trusted-types"), "trusted-types", []string{d.TrustedTypesPolicy})
-	}
 }
 
 // add notes that g, or the directive of that name made from g where g is the general default-src, gains tokens. Both

@@ -54,18 +54,19 @@ func documented(widget, directive string) string {
 type demand struct {
 	Needs
 	self   target // the page's origin; zero: unknown
+	widget bool   // a widget is known, so that its needs count
 	loader string // the source expression that stands for the documented hosts; empty: they stand themselves
 }
 
 func newDemand(n Needs) *demand {
-	d := &demand{Needs: n}
+	d := &demand{Needs: n, widget: documented(n.Widget, "script-src") != ""}
 	if n.RoutePrefix == "" {
 		d.RoutePrefix = "/__zchat"
 	}
 	if n.Origin != "" {
 		d.self, _ = parseTarget(n.Origin)
 	}
-	if n.WidgetURL != "" {
+	if n.WidgetURL != "" && d.widget {
 		d.loader = d.loaderSource()
 	}
 	return d
@@ -107,7 +108,7 @@ func (d *demand) missing(add []string, l list, directive string) []string {
 			}
 			loaderSeen, token = true, d.loader
 		}
-		if !d.covered(l, token) {
+		if !d.covered(l, token) && !d.covered(add, token) {
 			add = append(add, token)
 		}
 	}
