@@ -43,10 +43,10 @@ func Inspect(token string, kind Kind, secret *Secret, now time.Time) (header, cl
 		return nil, nil, in.problems
 	}
 	header = in.decode("header", parts[0])
-	claims = in.decode("claims", parts[1])
+	claims = in.decode("payload", parts[1])
 	in.encoding("signature", parts[2])
 	in.header(newObject(in, "header", header))
-	in.claims(newObject(in, "claims", claims))
+	in.claims(newObject(in, "payload", claims))
 	in.signature(token, secret)
 	return header, claims, in.problems
 }
@@ -119,10 +119,14 @@ func (in *inspection) signature(token string, secret *Secret) {
 		in.add("secret", "%v", err)
 		return
 	}
-	if len(k.value) < minSecret {
-		in.add("secret", "has %d bytes: PHP-JWT 7 and json_web_token want at least %d, make a new one", len(k.value), minSecret)
+	if len(k.value()) < minSecret {
+		in.add("secret", "has %d bytes: PHP-JWT 7 and json_web_token want at least %d, make a new one", len(k.value()), minSecret)
 	}
-	if err := verify(token, k); err != nil {
+	err = verify(token, k)
+	if errors.Is(err, jwt.ErrTokenMalformed) && len(in.problems) > 0 {
+		return // it never came to the signature, and what is malformed has been reported
+	}
+	if err != nil {
 		in.add("signature", "does not verify: it is not by HS256 under this secret (fingerprint %s), or the token was changed", k.fingerprint())
 	}
 }
@@ -134,7 +138,7 @@ func verify(token string, k *key) error {
 		jwt.WithPaddingAllowed(), // it is reported as what it is, elsewhere
 		jwt.WithoutClaimsValidation(),
 	)
-	parsed, err := parser.Parse(token, func(*jwt.Token) (any, error) { return k.value, nil })
+	parsed, err := parser.Parse(token, func(*jwt.Token) (any, error) { return k.value(), nil })
 	if err != nil {
 		return err
 	}

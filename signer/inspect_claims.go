@@ -60,6 +60,9 @@ func repeatedNames(raw json.RawMessage) []string {
 // loneSurrogate reports whether JSON text escapes half a surrogate pair (RFC 8259
 // section 8.2). encoding/json reads it as U+FFFD, so it has to be sought in the text.
 func loneSurrogate(raw []byte) bool {
+	if !bytes.Contains(raw, []byte(`\u`)) {
+		return false
+	}
 	// One match is a backslash with what it escapes, or a pair of surrogates.
 	escapes := regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
 	for _, match := range escapes.FindAll(raw, -1) {

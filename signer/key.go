@@ -27,7 +27,7 @@ const fingerprintRounds = 1 << 16
 // changes: whoever holds a *key signs wholly under that value, whatever the
 // file says meanwhile. It is safe for concurrent use.
 type key struct {
-	value       []byte
+	value       func() []byte // a function, since whatever prints a key walks through its fields
 	since       time.Time
 	token       *mac
 	visitor     *mac
@@ -42,7 +42,7 @@ func newKey(value []byte, since time.Time) *key {
 	visitor := newMAC(h.Sum(sub[:0]))
 	token.put(h)
 	return &key{
-		value:   value,
+		value:   func() []byte { return value },
 		since:   since,
 		token:   token,
 		visitor: visitor,

@@ -118,7 +118,7 @@ func (s *Secret) Len() int {
 	if err != nil {
 		return 0
 	}
-	return len(k.value)
+	return len(k.value())
 }
 
 // Since returns when this process first saw the secret's present value; the zero
@@ -217,7 +217,7 @@ func (s *Secret) judge(data []byte, before *reading) *reading {
 	switch {
 	case len(value) == 0:
 		r.err = fmt.Errorf("%w: %s is empty: put the secret from Zendesk's admin pages there", ErrNoSecret, what)
-	case before != nil && before.key != nil && subtle.ConstantTimeCompare(before.key.value, value) == 1:
+	case before != nil && before.key != nil && subtle.ConstantTimeCompare(before.key.value(), value) == 1:
 		r.key = before.key
 	default:
 		r.key = newKey(value, r.at)
