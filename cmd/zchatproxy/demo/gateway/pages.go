@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"embed"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
@@ -23,7 +25,7 @@ type pages struct {
 }
 
 func loadPages() (*pages, error) {
-	t := template.New("").Funcs(template.FuncMap{"initials": initials, "first": first})
+	t := template.New("").Funcs(template.FuncMap{"initials": initials, "first": first, "dict": dict})
 	t, err := t.ParseFS(files, "pages/*.html")
 	if err != nil {
 		return nil, err
@@ -109,4 +111,20 @@ func firstRune(s string) string {
 func first(name string) string {
 	word, _, _ := strings.Cut(strings.TrimSpace(name), " ")
 	return word
+}
+
+// dict makes a map of names and values, to hand more than one value to a template.
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("dict needs pairs of name and value")
+	}
+	m := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		name, ok := pairs[i].(string)
+		if !ok {
+			return nil, fmt.Errorf("dict: %v is not a name", pairs[i])
+		}
+		m[name] = pairs[i+1]
+	}
+	return m, nil
 }
