@@ -1,0 +1,450 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"zchatproxy/proxy"
+	"zchatproxy/proxy/identity"
+)
+
+// checkProcess judges what holds for the whole process.
+func (l *loader) checkProcess(c *configuration) {
+	p := &c.process
+	say := func(key, problem string) {
+		if problem != "" {
+			c.problems.addf(prefix+key, "%s.", problem)
+		}
+	}
+	say("LISTEN", checkListen(p.Listen))
+	if p.AdminListen != "off" {
+		say("ADMIN_LISTEN", checkListen(p.AdminListen))
+		if p.AdminListen == p.Listen && !strings.HasSuffix(p.Listen, ":0") {
+			c.problems.addf(prefix+"ADMIN_LISTEN", "is %s, the address of the proxy itself; write another port, or off.", p.AdminListen)
+		}
+		if isPublic(p.AdminListen) {
+			c.warnings.addf(prefix+"ADMIN_LISTEN", "is %s: the status page and metrics have no log-in and can be reached from other machines. Write 127.0.0.1:9090, or see to it that a firewall or network policy lets only your monitoring in.", p.AdminListen)
+		}
+	}
+	p.RoutePrefix = strings.TrimSuffix(p.RoutePrefix, "/")
+	if p.RoutePrefix == "" {
+		p.RoutePrefix = "/"
+	}
+	say("ROUTE_PREFIX", checkRoutePrefix(p.RoutePrefix))
+
+	l.checkPeers(c)
+	l.checkCertificate(c)
+}
+
+// isPublic reports whether an address to listen on can be reached from outside the machine and its private networks.
+func isPublic(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil || host == "localhost" {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host == ""
+	}
+	return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
+}
+
+func (l *loader) checkPeers(c *configuration) {
+	name, list := prefix+"TRUSTED_PROXIES", c.process.TrustedProxies
+	for _, entry := range strings.Split(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if entry == "" || entry == "unix" {
+			continue
+		}
+		if problem := checkPeer(entry); problem != "" {
+			c.problems.addf(name, "has %q, %s.", entry, problem)
+			continue
+		}
+		if p, err := netip.ParsePrefix(entry); err == nil {
+			wide := p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
+			if wide {
+				c.warnings.addf(name, "has %s: whoever can reach the proxy can pass for anybody, by writing the identity headers themselves. Write only the addresses of your gateway.", entry)
+			}
+		}
+	}
+	peers, err := identity.ParsePeers(list)
+	if err != nil && !slices.ContainsFunc(c.problems.list, func(f finding) bool { return f.Variable == name }) {
+		c.problems.addf(name, "is not usable: %v.", err)
+	}
+	c.peers = peers
+}
+
+func checkPeer(entry string) string {
+	if _, err := netip.ParseAddr(entry); err == nil {
+		return ""
+	}
+	p, err := netip.ParsePrefix(entry)
+	if err == nil {
+		if p.Masked() != p {
+			return fmt.Sprintf("whose address has bits beyond its mask; write %s for the network or %s for the one machine", p.Masked(), p.Addr())
+		}
+		return ""
+	}
+	address, bits, _ := strings.Cut(entry, "/")
+	if ip, err := netip.ParseAddr(address); err == nil {
+		return fmt.Sprintf("whose mask /%s does not exist; write at most %s/%d", bits, ip, ip.BitLen())
+	}
+	return "which is neither an address nor a network; write one such as 10.0.0.7 or 10.0.0.0/8 (host names are not looked up), or unix"
+}
+
+func (l *loader) checkCertificate(c *configuration) {
+	cert, key := c.process.TLSCertFile, c.process.TLSKeyFile
+	switch {
+	case cert == "" && key == "":
+		return
+	case key == "":
+		c.problems.addf(prefix+"TLS_KEY_FILE", "is not set, but %sTLS_CERT_FILE is; write the file of the private key.", prefix)
+		return
+	case cert == "":
+		c.problems.addf(prefix+"TLS_CERT_FILE", "is not set, but %sTLS_KEY_FILE is; write the file of the certificate chain.", prefix)
+		return
+	}
+	broken := false
+	for _, f := range []struct{ variable, file string }{{prefix + "TLS_CERT_FILE", cert}, {prefix + "TLS_KEY_FILE", key}} {
+		if _, err := readLimited(f.file); err != nil {
+			c.problems.addf(f.variable, "names %s, which cannot be read: %v.", f.file, reasonOf(err))
+			broken = true
+		}
+	}
+	if broken {
+		return
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		c.problems.addf(prefix+"TLS_CERT_FILE", "and %sTLS_KEY_FILE do not go together: %v. Write the PEM files of one certificate and its key.", prefix, err)
+		return
+	}
+	leaf := pair.Leaf
+	switch left := leaf.NotAfter.Sub(l.now()); {
+	case left < 0:
+		c.warnings.addf(prefix+"TLS_CERT_FILE", "holds a certificate that expired on %s; browsers refuse it. Renew it.", leaf.NotAfter.Format(time.DateOnly))
+	case left < 7*24*time.Hour:
+		c.warnings.addf(prefix+"TLS_CERT_FILE", "holds a certificate that expires on %s. Renew it; it is read again without a restart.", leaf.NotAfter.Format(time.DateOnly))
+	case leaf.NotBefore.After(l.now()):
+		c.warnings.addf(prefix+"TLS_CERT_FILE", "holds a certificate that is not valid before %s. Check this machine's clock.", leaf.NotBefore.Format(time.RFC3339))
+	}
+}
+
+// checkSite judges one site.
+func (l *loader) checkSite(c *configuration, s *site) {
+	v := &s.vars
+	say := func(key, problem string) {
+		if problem != "" {
+			c.problems.addf(s.variable(key), "%s.", problem)
+		}
+	}
+	warn := func(key, format string, args ...any) { c.warnings.addf(s.variable(key), format, args...) }
+
+	for i, h := range v.Hosts {
+		if strings.TrimSpace(h) == "" {
+			continue
+		}
+		host, note, problem := normalHost(v.Hosts[i])
+		say("HOSTS", problem)
+		if note != "" {
+			warn("HOSTS", "%s", note)
+		}
+		if problem == "" {
+			s.hosts = append(s.hosts, host)
+		}
+	}
+	if v.Upstream != "" {
+		problem := checkUpstream(v.Upstream)
+		say("UPSTREAM", problem)
+		if problem == "" && isLoop(v.Upstream, c.process) {
+			say("UPSTREAM", fmt.Sprintf("is %s, the address of this proxy itself; write the address of the site behind it", v.Upstream))
+		}
+		say("UPSTREAM_HOST", checkUpstreamHost(v.UpstreamHost, v.Upstream))
+		v.Upstream = strings.TrimSuffix(v.Upstream, "/")
+	}
+	l.checkUpstreamTLS(c, s)
+	v.IncludePaths, v.ExcludePaths = trimmed(v.IncludePaths), trimmed(v.ExcludePaths)
+	for _, p := range v.IncludePaths {
+		say("INCLUDE_PATHS", checkPattern(p))
+	}
+	for _, p := range v.ExcludePaths {
+		say("EXCLUDE_PATHS", checkPattern(p))
+	}
+	if !strings.HasPrefix(v.IdentityPath, "/") {
+		say("IDENTITY_PATH", fmt.Sprintf("is %q; write a path such as /account", v.IdentityPath))
+	}
+	l.checkWidget(c, s)
+	l.checkSecrets(c, s)
+	l.checkIdentity(c, s)
+}
+
+func trimmed(list []string) []string {
+	var out []string
+	for _, v := range list {
+		if v = strings.TrimSpace(v); v != "" {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// isLoop reports whether an upstream is certainly the proxy's own address.
+func isLoop(upstream string, p processVars) bool {
+	if path := socketPath(p.Listen); path != "" {
+		return upstream == "unix://"+path
+	}
+	u, err := url.Parse(upstream)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	host, port, err := net.SplitHostPort(p.Listen)
+	if err != nil || port == "0" {
+		return false
+	}
+	theirs := u.Port()
+	if theirs == "" {
+		theirs = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	if theirs != port {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	local := u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+	own, err := netip.ParseAddr(host)
+	everywhere := host == "" || err == nil && own.IsUnspecified()
+	return local && (everywhere || host == "localhost" || u.Hostname() == host)
+}
+
+func (l *loader) checkUpstreamTLS(c *configuration, s *site) {
+	v := &s.vars
+	https := strings.HasPrefix(v.Upstream, "https:")
+	if v.UpstreamInsecure {
+		switch {
+		case https:
+			c.warnings.addf(s.variable("UPSTREAM_INSECURE"), "is true: the upstream's certificate is not checked, and whoever sits in between reads along. For staging only; %s is the better way.", s.variable("UPSTREAM_CA_FILE"))
+		case v.Upstream != "":
+			c.warnings.addf(s.variable("UPSTREAM_INSECURE"), "has no effect: %s is not https.", s.variable("UPSTREAM"))
+		}
+	}
+	if v.UpstreamCAFile == "" {
+		return
+	}
+	name := s.variable("UPSTREAM_CA_FILE")
+	c.files = append(c.files, v.UpstreamCAFile)
+	if !https && v.Upstream != "" {
+		c.warnings.addf(name, "has no effect: %s is not https.", s.variable("UPSTREAM"))
+	}
+	data, err := readLimited(v.UpstreamCAFile)
+	if err != nil {
+		c.problems.addf(name, "names %s, which cannot be read: %v.", v.UpstreamCAFile, reasonOf(err))
+		return
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+		c.problems.addf(name, "names %s, which holds no certificate; write a file with PEM blocks (-----BEGIN CERTIFICATE-----).", v.UpstreamCAFile)
+		return
+	}
+	s.ca = data
+}
+
+var (
+	widgetKey = regexp.MustCompile(`^[0-9A-Za-z_-]{8,64}$`)
+	authKey   = regexp.MustCompile(`"authenticat(e|ion)"\s*:`)
+)
+
+func (l *loader) checkWidget(c *configuration, s *site) {
+	v := &s.vars
+	settings, name := v.Settings, s.variable("SETTINGS")
+	if v.SettingsFile != "" {
+		name = s.variable("SETTINGS_FILE")
+		c.files = append(c.files, v.SettingsFile)
+		data, err := readLimited(v.SettingsFile)
+		if err != nil {
+			c.problems.addf(name, "names %s, which cannot be read: %v.", v.SettingsFile, reasonOf(err))
+			return
+		}
+		settings = strings.TrimSpace(strings.TrimPrefix(string(data), "\ufeff"))
+		if settings == "" {
+			settings = "{}"
+		}
+	}
+	if problem := checkSettings(settings); problem != "" {
+		c.problems.addf(name, "%s.", problem)
+		return
+	}
+	s.settings = []byte(settings)
+	if authKey.MatchString(settings) {
+		c.warnings.addf(name, `has an "authenticate" or "authentication" of its own; the authentication is the proxy's. Remove it.`)
+	}
+
+	switch key := v.WidgetKey; {
+	case key == "":
+	case strings.Contains(key, "key=") || strings.Contains(key, "/"):
+		c.problems.addf(s.variable("WIDGET_KEY"), "is an address; write the key alone, what stands after key= in the widget's script tag.")
+	case strings.ContainsAny(key, "<>\"'&? \t"):
+		c.problems.addf(s.variable("WIDGET_KEY"), "has characters that no key has; write what stands after key= in the widget's script tag.")
+	case !widgetKey.MatchString(key):
+		c.warnings.addf(s.variable("WIDGET_KEY"), "does not look like a key: Zendesk's have 32 or 36 letters, digits and hyphens.")
+	}
+	if v.Widget == "messaging" && v.KeyID == "" {
+		c.problems.addf(s.variable("KEY_ID"), "is not set, but messaging needs it; write the key's id as Zendesk's admin pages show it (app_…).")
+	}
+	if v.Widget != "messaging" && strings.HasPrefix(v.KeyID, "app_") {
+		c.warnings.addf(s.variable("KEY_ID"), "is the id of a messaging key, but %s is %s, which has a secret of another kind. Write messaging there, or use the secret of the chat widget without a key id.", s.variable("WIDGET"), v.Widget)
+	}
+}
+
+func (l *loader) checkSecrets(c *configuration, s *site) {
+	v := &s.vars
+	if v.Secret != "" || v.SecretFile != "" {
+		s.secret = l.secretOf(s.variable("SECRET"), v.Secret, v.SecretFile)
+		l.checkSecret(c, s, "SECRET", v.SecretFile)
+	}
+	if v.HelpCenterSecret != "" || v.HelpCenterSecretFile != "" {
+		s.helpCtr = l.secretOf(s.variable("HELP_CENTER_SECRET"), v.HelpCenterSecret, v.HelpCenterSecretFile)
+		l.checkSecret(c, s, "HELP_CENTER_SECRET", v.HelpCenterSecretFile)
+		name := s.variable("HELP_CENTER_SECRET")
+		if v.Widget != "classic" {
+			c.warnings.addf(name, "has no effect with %s: only the Web Widget (Classic) has a second secret.", v.Widget)
+		}
+		if s.secret != nil && s.secret.Len() > 0 && s.secret.Fingerprint() == s.helpCtr.Fingerprint() {
+			c.warnings.addf(name, "is the same as %s; in Zendesk these are two secrets, in two places. One of them is the wrong one.", s.variable("SECRET"))
+		}
+	}
+	if strings.HasPrefix(v.Secret, "app_") {
+		c.warnings.addf(s.variable("SECRET"), "begins with app_, as ids of messaging keys do. Write the secret there and the id into %s.", s.variable("KEY_ID"))
+	}
+	switch ttl := v.TokenTTL; {
+	case ttl > 7*time.Minute:
+		c.problems.addf(s.variable("TOKEN_TTL"), "is %v, but Zendesk refuses tokens that live longer than 7 minutes; write 7m or less.", ttl)
+	case ttl < 0:
+		c.problems.addf(s.variable("TOKEN_TTL"), "is %v; write a positive time, such as 5m.", ttl)
+	case ttl.Truncate(time.Second) <= 10*time.Second:
+		c.problems.addf(s.variable("TOKEN_TTL"), "is %v, but tokens are dated 10 seconds back, so this one would have expired when it is made; write a longer time, such as 5m.", ttl)
+	case ttl < 30*time.Second:
+		c.warnings.addf(s.variable("TOKEN_TTL"), "is %v: a slow connection can outlast it. Write 5m.", ttl)
+	}
+}
+
+// checkSecret says whether a secret can be used, and whether it is long enough.
+func (l *loader) checkSecret(c *configuration, s *site, key, file string) {
+	source := s.secret
+	if key == "HELP_CENTER_SECRET" {
+		source = s.helpCtr
+	}
+	name := s.variable(key)
+	if file != "" {
+		name = s.variable(key + "_FILE")
+	}
+	if err := source.Err(); err != nil {
+		c.problems.add(finding{Variable: name, passing: true, Message: fmt.Sprintf(
+			"%s cannot be used: %v. Until it can, no token is signed (503).", name, err)})
+		return
+	}
+	if n := source.Len(); n < 32 {
+		c.warnings.addf(name, "holds a secret of %d bytes; some verifiers refuse less than 32, and Zendesk's have more. Copy it again, all of it.", n)
+	}
+}
+
+func (l *loader) checkIdentity(c *configuration, s *site) {
+	_, err := identity.New(s.identityConfig())
+	for _, e := range joined(err) {
+		var fe *identity.FieldError
+		if !errors.As(e, &fe) {
+			c.problems.add(finding{Message: e.Error()})
+			continue
+		}
+		c.problems.addf(s.variableOf(fe.Field), "%s.", strings.TrimSuffix(fe.Problem, "."))
+	}
+	v := &s.vars
+	if v.Widget != "messaging" {
+		return
+	}
+	header := v.IDHeader
+	if header == "" && v.Identity == "tailscale" {
+		header = "Tailscale-User-Login"
+	}
+	low := strings.ToLower(header)
+	if strings.Contains(low, "mail") || low == "tailscale-user-login" || header != "" && strings.EqualFold(header, v.EmailHeader) {
+		c.warnings.addf(s.variable("ID_HEADER"), "takes the id from %s, which holds an e-mail address. Messaging's ids should not be addresses: they cannot change when the address does. Use a header with a stable id.", header)
+	}
+}
+
+// joined takes an error of errors.Join apart.
+func joined(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+// claimHosts reports hosts that two sites have.
+func (l *loader) claimHosts(c *configuration, s *site, owners map[string]string) {
+	name := s.variable("HOSTS")
+	own := map[string]bool{}
+	for _, h := range s.hosts {
+		if own[h] {
+			continue
+		}
+		own[h] = true
+		other, taken := owners[h]
+		owners[h] = name
+		if s.number >= 0 {
+			owners[h] = fmt.Sprintf("%sSITES_%d_HOSTS", prefix, s.number)
+		}
+		if !taken {
+			continue
+		}
+		what := fmt.Sprintf("has %s", h)
+		if h == "*" {
+			what = "is * (every host)"
+		}
+		c.problems.addf(owners[h], "%s, which %s has too; write each host name into one site only.", what, other)
+	}
+	s.hosts = slices.DeleteFunc(slices.Compact(s.hosts), func(h string) bool { return h == "" })
+	if len(s.hosts) == 0 {
+		s.hosts = []string{"*"}
+	}
+}
+
+// siteName chooses the name under which logs and metrics show a site: its first host, since hosts are unique.
+func siteName(s *site, taken map[string]bool) string {
+	name := s.hosts[0]
+	if name == "*" {
+		name = "default"
+	}
+	if taken[name] {
+		name = fmt.Sprintf("%s-%d", name, s.number)
+	}
+	taken[name] = true
+	return name
+}
+
+// refused turns the errors of proxy.New into findings. The checks before it should have said it all in better words;
+// this is for what they do not know.
+func (c *configuration) refused(err error) []finding {
+	var list []finding
+	for _, e := range joined(err) {
+		var ce *proxy.ConfigError
+		f := finding{Message: e.Error()}
+		if errors.As(e, &ce) && ce.Site >= 0 && ce.Site < len(c.sites) {
+			f.Variable = c.sites[ce.Site].variableOf(ce.Field)
+			if f.Variable != "" {
+				f.Message = fmt.Sprintf("%s is not usable: %s.", f.Variable, strings.TrimSuffix(ce.Problem, "."))
+			}
+		}
+		list = append(list, f)
+	}
+	return list
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log"
+	"log/slog"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// newLog returns the process's log: lines for people on a terminal, JSON elsewhere, unless the configuration says.
+func newLog(w io.Writer, p processVars) *slog.Logger {
+	options := &slog.HandlerOptions{Level: logLevel(p.LogLevel)}
+	format := p.LogFormat
+	if format == "" && terminal(w) {
+		format = "text"
+		options.ReplaceAttr = shortTime // somebody is watching, who knows what day it is
+	}
+	if format == "text" {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+func logLevel(name string) slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
+
+func shortTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.String(slog.TimeKey, a.Value.Time().Format(time.TimeOnly))
+	}
+	return a
+}
+
+// serverLog takes what net/http has to say about connections. Most of it is the visitor's doing (a scanner that speaks
+// no TLS, a connection cut), so it is for debugging; and it names addresses, which are personal data.
+func serverLog(to *slog.Logger) *log.Logger { return log.New(serverLogWriter{to}, "", 0) }
+
+type serverLogWriter struct{ to *slog.Logger }
+
+var address = regexp.MustCompile(`(\[[0-9a-fA-F:.%a-z]+\]|\b\d{1,3}(?:\.\d{1,3}){3}):\d+\b`)
+
+func (w serverLogWriter) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(address.ReplaceAllString(string(line), "a visitor"))
+	level := slog.LevelDebug
+	switch {
+	case strings.Contains(text, "panic serving"):
+		level = slog.LevelError
+	case strings.Contains(text, "Accept error"), strings.Contains(text, "superfluous"), strings.Contains(text, "too many open files"):
+		level = slog.LevelWarn
+	}
+	w.to.Log(context.Background(), level, text, "from", "net/http")
+	return len(line), nil
+}

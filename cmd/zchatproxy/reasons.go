@@ -1,0 +1,39 @@
+package main
+
+// reasonTexts explains to people why a page is passed on without the script, and what can be done. The keys are the
+// reasons that metrics count and X-Zchat-Explain names; a test holds them against those of packages proxy, inject
+// and csp.
+var reasonTexts = map[string]string{
+	"off":               "ZCHAT_INJECT is off; write on or preview",
+	"preview":           "ZCHAT_INJECT is preview and this visitor has not asked for it; open the page with ?__zchat=on",
+	"path-excluded":     "ZCHAT_INCLUDE_PATHS or ZCHAT_EXCLUDE_PATHS leaves this path out; change them if it is meant to have the chat",
+	"method":            "only pages that are asked for with GET or POST get the script",
+	"fetch":             "the request comes from a page's own script (Sec-Fetch-Dest, X-Requested-With, HX-Request, …), so the answer is no document",
+	"frame":             "the page is shown inside another one, which has the chat itself",
+	"no-body":           "the response has no body",
+	"partial":           "the response is a part of a page (206); parts are passed on as they are",
+	"not-html":          "this is no HTML page: its Content-Type, or what stands at its beginning, says something else",
+	"attachment":        "the page is to be saved, not shown (Content-Disposition: attachment)",
+	"no-transform":      "Cache-Control: no-transform forbids changes; take it off this page on the site or in the cache before it",
+	"signed":            "an HTTP message signature covers the body and would no longer verify",
+	"coding-unknown":    "its Content-Encoding is none of gzip, deflate, br and zstd; make the site use one of these or none",
+	"fragment":          "it is a piece of a page: no doctype and no html, head or body tag up to where a head would end",
+	"no-head-end":       "neither a script nor the end of the head comes within the first 256 KiB; close the head earlier",
+	"already-injected":  "its first script is already one of zchatproxy's; there is another zchatproxy behind this one",
+	"charset-unknown":   "its character encoding is none that browsers know, or could not be kept; correct the charset in Content-Type",
+	"xhtml-no-head":     "it is XHTML without <head>…</head>; serve it as text/html or give it a head",
+	"xhtml-malformed":   "it is XHTML that an XML parser refuses; correct it, or serve it as text/html",
+	"body-corrupt":      "its body does not decode, or broke off; ask the site for it without compression to compare",
+	"empty":             "there is nothing in it but white space",
+	"csp-sandbox":       "its Content-Security-Policy has sandbox without allow-scripts, so no script runs at all",
+	"csp-trusted-types": "its Content-Security-Policy requires Trusted Types and lists policies that do not include ours",
+	"csp-script":        "its Content-Security-Policy refuses the inline script; set ZCHAT_CSP=patch, or allow the script's hash",
+}
+
+// reasonText explains a reason, and is never empty.
+func reasonText(reason string) string {
+	if text := reasonTexts[reason]; text != "" {
+		return text
+	}
+	return "see the log of the proxy at ZCHAT_LOG_LEVEL=debug"
+}
