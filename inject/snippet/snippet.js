@@ -1,15 +1,15 @@
 /*
  * The script that zchatproxy puts into a page, before any other script of it.
  *
- * It hands the Zendesk widget a way to fetch a token for whoever is logged in to the site, and keeps the
- * widget's idea of who that is equal to the site's. What it goes by is the cookie __zchat_visitor, which the
- * proxy sets, changes and removes: an opaque value per person, absent when nobody is logged in.
+ * It hands the Zendesk widget a way to fetch a token for whoever is logged in to the site, and keeps the widget's
+ * idea of who that is equal to the site's. What it goes by is the cookie __zchat_visitor, which the proxy sets,
+ * changes and removes: an opaque value per person, absent when nobody is logged in.
  *
  * One source serves three widgets: a statement labelled CLASSIC, MESSAGING or CHAT is kept for that widget only.
- * The minified text stands in HTML and in XHTML alike, so there must be no less-than sign and no ampersand
- * in the code: conditions are nested or turned round instead of joined. It runs in the company of
- * libraries that patch built-ins, so it does without array methods, bind and JSON, looks at own properties only, and takes what
- * it needs of the window before the page can replace it. No failure of it may reach the page.
+ * The minified text stands in HTML and in XHTML alike, so there is no less-than sign and no ampersand in the code:
+ * conditions are nested or turned round instead of joined. It runs in the company of libraries that patch
+ * built-ins, so it does without array methods, bind and JSON, and looks at own properties only; what it needs of
+ * the window later it takes before the page can replace it. No failure of it may reach the page.
  *
  * config: path      absolute path of the token route
  *         settings  the site's zESettings, absent if empty
@@ -20,151 +20,116 @@
 (function (config) {
   'use strict';
 
-  var win = window;
-  var doc = document;
-  var fetch = win.fetch;
-  var later = win.setTimeout;
-  var owns = {}.hasOwnProperty;
-  var kind = {}.toString;
-  var memory = '__zchat_visitor';
-  // Not a relative address: a <base> of the page's could send that to another host.
-  var site = location.protocol + '//' + location.host;
-  var route = site + config.path;
-  var nonce = (doc.currentScript || {}).nonce;
-
-  var FEW = 3000; // ms between two questions to the token route, at least
-  var MANY = 3e5; // ms, at most, once it has failed again and again
-  var PATIENCE = 1e4; // ms for an answer
-
-  var who; // visitor the widget belongs to, or should; '' nobody
-  var ended; // cookie of a visitor whose session the token route has denied
-  var leaving; // the widget has yet to be told to forget a visitor
-  var entering; // the widget has yet to be told of a visitor
-  var resting; // too early for another question
-  var wanted; // a question has come up meanwhile
-  var pause = FEW;
-  var timer;
-  var tag; // the loader's element
+  var FEW = 3000, // ms, at least, between two questions to the token route
+    MANY = 3e5, // ms, at most, once it has failed again and again
+    PATIENCE = 1e4, // ms for an answer
+    NAME = '__zchat_visitor', // of the cookie, and of what is remembered of it
+    win = window,
+    doc = document,
+    fetch = win.fetch,
+    later = win.setTimeout,
+    // Not a relative address: a <base> of the page's could send that to another host.
+    site = location.origin,
+    route = site + config.path,
+    nonce = (doc.currentScript || {}).nonce,
+    help = config.help, // then its jwtFn
+    api = 'zE', // the widget's global
+    wishes = win.zESettings, // as the page has set it so far
+    pause = FEW, // to let pass before the next question
+    resting, // too early for a question
+    wanted, // one has come up meanwhile
+    timer,
+    who, // the visitor that the widget belongs to, or should; '' nobody
+    ended, // cookie of a visitor whose session is over, says the token route
+    leaving, // the widget has yet to be told to forget a visitor
+    entering, // the widget has yet to be told of a visitor
+    unmet, // the widget has not been seen yet
+    meet,
+    leave,
+    enter,
+    tell,
+    tag; // the loader's element
 
   function on(target, type, listener, capture) {
-    target.addEventListener(type, listener, capture || false);
+    target.addEventListener(type, listener, capture);
   }
 
-  // A prerendered page is nobody's until it is shown.
-  function shown(then) {
-    if (doc.prerendering) on(doc, 'prerenderingchange', then);
-    else then();
+  function attempt(step, a, b, c) {
+    try {
+      return step(a, b, c);
+    } catch (e) {}
   }
 
   function visitor() {
-    try {
-      return (/(?:^|; ?)__zchat_visitor=([^;]*)/.exec(doc.cookie) || [])[1] || '';
-    } catch (e) {
-      return ''; // a sandboxed document
-    }
-  }
-
-  function recall() {
-    try {
-      return localStorage.getItem(memory) || '';
-    } catch (e) {
-      return ''; // storage is off: this page has to do
-    }
-  }
-
-  function remember() {
-    try {
-      if (who) localStorage.setItem(memory, who);
-      else localStorage.removeItem(memory);
-    } catch (e) {}
+    var cookies = attempt(function () {
+      return '; ' + doc.cookie; // throws in a sandbox
+    });
+    return ((cookies || '').split('; ' + NAME + '=')[1] || '').split(';')[0];
   }
 
   // ---- zESettings: the page's wishes, the site's settings under them, the proxy's authentication over both
 
   function plain(value) {
-    return kind.call(value) === '[object Object]';
+    return {}.toString.call(value) === '[object Object]';
   }
 
-  // Sets or (value undefined) removes, in place where that can be: the page may hold on to its object.
+  function has(object, key) {
+    return {}.hasOwnProperty.call(object, key);
+  }
+
+  // Sets, or removes where value is undefined; in place if possible, since the page may hold on to its object.
   function put(object, key, value) {
     if (!plain(object)) object = {};
-    if (object[key] === value) return object;
     if (!Object.isExtensible(object)) object = under({}, object);
     if (value === undefined) delete object[key];
     else object[key] = value;
     return object;
   }
 
-  // Fills in what wish leaves open. With a wish of {}, a deep copy of own.
+  // Fills in what wish leaves open. With {} for a wish it makes a deep copy.
   function under(wish, own) {
-    var key;
-    if (!own) return wish;
+    var key, value;
     for (key in own) {
-      if (!owns.call(own, key)) continue;
+      if (!has(own, key)) continue;
+      value = own[key];
       if (!plain(wish)) wish = {};
-      if (plain(own[key])) {
-        if (plain(wish[key]) || !owns.call(wish, key)) wish = put(wish, key, under(wish[key] || {}, own[key]));
-      } else if (!owns.call(wish, key)) wish = put(wish, key, own[key]);
+      if (!has(wish, key)) wish = put(wish, key, plain(value) ? under({}, value) : value);
+      else if (plain(value)) if (plain(wish[key])) wish = put(wish, key, under(wish[key], value));
     }
     return wish;
-  }
-
-  var token = jwtFn('');
-  var help;
-  CLASSIC: if (config.help) help = jwtFn('/help-center');
-
-  function authentication(wish) {
-    wish = put(wish, 'chat', { jwtFn: token });
-    return help ? put(wish, 'jwtFn', help) : wish;
   }
 
   function compose(wish) {
     wish = under(wish, config.settings);
     CLASSIC: {
-      var inner = (wish || {}).webWidget;
-      if (who) wish = put(wish, 'webWidget', put(inner, 'authenticate', authentication((inner || {}).authenticate)));
-      else if (plain(inner)) wish = put(wish, 'webWidget', put(inner, 'authenticate'));
+      var widget = (wish || {}).webWidget, theirs = (widget || {}).authenticate;
+      if (who || theirs) wish = put(wish, 'webWidget', put(widget, 'authenticate', authentication(theirs)));
     }
     return wish;
   }
 
-  var wishes = win.zESettings;
-
-  // Whoever reads zESettings gets all of it, however the page has set it by then.
-  function settings() {
-    try {
-      wishes = compose(wishes);
-    } catch (e) {
-      try {
-        wishes = compose(under({}, wishes)); // some member cannot be written
-      } catch (e) {}
-    }
-    return wishes;
-  }
+  CLASSIC: var authentication = function (theirs) {
+    if (!who) return;
+    theirs = put(theirs, 'chat', { jwtFn: token });
+    return help ? put(theirs, 'jwtFn', help) : theirs;
+  };
 
   // ---- the token route
 
   // done(token, silent): token is '' for anything but a token; silent when there was no answer at all.
   function ask(path, done) {
-    var stop;
-    var limit;
-    var over;
+    var limit, stop;
     function end(text, silent) {
-      if (over) return;
-      over = 1;
       clearTimeout(limit);
-      try {
-        done(text, silent);
-      } catch (e) {}
+      attempt(done, text, silent);
     }
     function fail() {
       end('', 1);
     }
     try {
-      stop = win.AbortController ? new AbortController() : {};
+      stop = new AbortController();
       limit = later(function () {
-        fail();
-        stop.abort(); // lest it keep one of the page's few connections
+        stop.abort();
       }, PATIENCE);
       fetch(route + path, {
         credentials: 'same-origin',
@@ -173,30 +138,31 @@
         headers: { Accept: 'application/jwt, application/json' },
         signal: stop.signal
       }).then(function (answer) {
-        if (answer.status !== 200) return '';
-        return /^application\/jwt\b/i.test(answer.headers.get('Content-Type')) ? answer.text() : '';
+        if (answer.status === 200) if (/^application\/jwt\b/i.test(answer.headers.get('Content-Type'))) return answer.text();
       }).then(function (text) {
         end(/^[\w-]+(\.[\w-]+){2}$/.test(text) ? text : '');
-      }).then(null, fail);
+      }, fail);
     } catch (e) {
       fail();
     }
   }
 
-  // Takes in what the route said of the session, and rests from asking.
+  // Takes in what the route said about the session.
   function heard(text, silent) {
     if (text) ended = '';
     else if (!silent) ended = visitor();
-    pause = text ? FEW : pause * 2 > MANY ? MANY : pause * 2;
-    resting = 1;
-    clearTimeout(timer);
-    timer = later(rested, pause);
+    pause = text ? FEW : Math.min(pause * 2, MANY);
+    rest();
     sync();
   }
 
-  function rested() {
-    resting = 0;
-    if (wanted) stir();
+  function rest() {
+    resting = 1;
+    clearTimeout(timer);
+    timer = later(function () {
+      resting = 0;
+      if (wanted) stir();
+    }, pause);
   }
 
   // The page is in use: has the session ended behind its back?
@@ -213,25 +179,25 @@
   function jwtFn(path) {
     return function (callback) {
       var asked;
-      function give(text) {
-        try {
-          callback(text);
-        } catch (e) {}
-      }
-      sync();
-      asked = who;
-      if (!who) return give('');
-      shown(function () {
+      function go() {
         ask(path, function (text) {
           // The widget must hear something, so here no answer counts as a bad one.
           if (path) sync();
           else heard(text);
-          // A log-out has to come before a token of whoever is here now.
-          give(who === asked ? text : '');
+          // Somebody else by now: that takes a log-out first.
+          attempt(callback, who === asked ? text : '');
         });
-      });
+      }
+      sync();
+      asked = who;
+      if (!asked) attempt(callback, '');
+      else if (doc.prerendering) on(doc, 'prerenderingchange', go);
+      else go();
     };
   }
+
+  var token = jwtFn('');
+  CLASSIC: if (help) help = jwtFn('/help-center');
 
   // ---- who is here, and what the widget has to be told
 
@@ -247,85 +213,72 @@
     act();
   }
 
-  // Tells the widget what is due, once it is there.
+  // Tells the widget what is due, once it is there. It may call back at once, so what is done is ticked off first.
   function act() {
-    if (doc.prerendering) return;
-    if (leaving || entering || meet) {
-      if (present()) {
-        if (meet) {
-          meet();
-          meet = 0;
-        }
-        if (leaving) {
-          leaving = 0;
-          leave();
-        }
-        if (entering) {
-          entering = 0;
-          enter();
-        }
+    if (doc.prerendering) return; // nobody's page until it is shown
+    if (typeof win[api] === 'function') {
+      CLASSIC: if (unmet) {
+        unmet = 0;
+        attempt(meet);
+      }
+      if (leaving) {
+        leaving = 0;
+        leave();
+      }
+      if (entering) {
+        entering = 0;
+        enter();
       }
     }
-    if (!leaving) remember();
+    // The next page has to know whom the widget belongs to: a log-out often ends on a page that is not ours.
+    if (!leaving) attempt(function () {
+      if ((localStorage[NAME] || '') !== who) localStorage[NAME] = who;
+    });
   }
-
-  function tell() {
-    try {
-      win.zE.apply(win, arguments);
-    } catch (e) {} // switched to another kind of widget, or broken
-  }
-
-  var present = function () {
-    return typeof win.zE === 'function';
-  };
-  var meet;
-  var leave;
-  var enter;
 
   CLASSIC: {
+    tell = function (command, value) {
+      attempt(win.zE, 'webWidget', command, value);
+    };
+    unmet = 1;
     meet = function () {
-      var theirs;
-      try {
-        theirs = zESettings;
-      } catch (e) {} // let, and never reached
-      // A page's let hides our property, defineProperty replaces it: then the widget has not seen all of it.
+      var theirs = attempt(function () {
+        return zESettings; // throws where the page's let was never reached
+      });
+      // A page's let hides our property, its defineProperty replaces it: then the widget has not seen all of it.
       if (theirs === wishes) return;
-      if (who || config.settings) tell('webWidget', 'updateSettings', compose(under({}, theirs)));
       if (who) entering = 1;
+      tell('updateSettings', compose(under({}, theirs)));
     };
     leave = function () {
-      tell('webWidget', 'logout');
-      try {
-        if (help) win.zE.logout();
-      } catch (e) {}
+      tell('logout');
+      if (help) attempt(function () {
+        win.zE.logout();
+      });
     };
     enter = function () {
-      tell('webWidget', 'updateSettings', { webWidget: { authenticate: authentication() } });
-      tell('webWidget', 'chat:reauthenticate');
+      tell('updateSettings', { webWidget: { authenticate: authentication() } });
+      tell('chat:reauthenticate');
     };
   }
 
   MESSAGING: {
     leave = function () {
-      tell('messenger', 'logoutUser');
+      attempt(win.zE, 'messenger', 'logoutUser');
     };
     enter = function () {
-      tell('messenger', 'loginUser', token);
+      attempt(win.zE, 'messenger', 'loginUser', token);
     };
   }
 
   CHAT: {
-    present = function () {
-      return typeof win.$zopim === 'function';
-    };
+    api = '$zopim';
     tell = function (job) {
-      try {
-        win.$zopim(function () {
-          try {
-            job(win.$zopim.livechat);
-          } catch (e) {}
+      attempt(win.$zopim, function () {
+        attempt(function () {
+          job(win.$zopim.livechat);
         });
-      } catch (e) {}
+      });
     };
     leave = function () {
       tell(function (livechat) {
@@ -342,121 +295,106 @@
   // ---- the loader
 
   function load() {
+    var url = config.url, types = win.trustedTypes;
     if (tag || win.zE || win.$zopim) return;
-    if (doc.querySelector('#ze-snippet,script[src*="/ekr/snippet.js"],script[src*="zopim.com/"]')) return;
+    if (doc.querySelector('#ze-snippet,[src*="/ekr/snippet.js"],[src*="zopim.com/"]')) return;
     tag = doc.createElement('script');
+    tag.id = 'ze-snippet';
+    if (nonce) tag.nonce = nonce;
+    if (types) url = types.createPolicy('zchatproxy', {
+      createScriptURL: function () {
+        return url;
+      }
+    }).createScriptURL('');
+    tag.src = url;
     CHAT: {
       var queue = win.$zopim = function (job) {
         queue._.push(job);
       };
-      queue._ = [];
-      queue.s = tag;
-      queue.t = +new Date();
       queue.set = function (values) {
         queue.set._.push(values);
       };
+      queue._ = [];
       queue.set._ = [];
+      queue.s = tag;
+      queue.t = +new Date();
       act();
     }
-    tag.id = 'ze-snippet';
-    tag.async = true;
-    if (nonce) tag.nonce = nonce;
-    tag.src = config.url;
-    (doc.head || doc.documentElement).appendChild(tag);
+    doc.head.appendChild(tag);
+  }
+
+  function tryLoad() {
+    attempt(load);
   }
 
   // ---- start
 
-  function parsed(then) {
-    if (doc.readyState === 'loading') on(doc, 'DOMContentLoaded', then);
-    else then();
-  }
-
-  function attempt(step) {
-    try {
-      step();
-    } catch (e) {}
-  }
-
-  function start() {
+  attempt(function () {
     Object.defineProperty(win, 'zESettings', {
-      configurable: true, // so that a page's var, let and defineProperty go on working
-      enumerable: true,
-      get: settings,
+      configurable: 1, // so that a page's var, let and defineProperty go on working
+      enumerable: 1,
+      // Whoever reads it gets all of it, however the page has set it by then.
+      get: function () {
+        try {
+          wishes = compose(wishes);
+        } catch (e) {
+          wishes = attempt(compose, under({}, wishes)); // members that cannot be written
+        }
+        return wishes;
+      },
       set: function (value) {
         wishes = value;
       }
     });
-    who = recall();
-    MESSAGING: entering = who;
-    CHAT: entering = who;
-    sync();
-    CLASSIC: if (!leaving) entering = ''; // the widget reads it from zESettings
-    resting = 1;
-    timer = later(rested, FEW);
-  }
+  });
 
-  function listen() {
-    // The widget comes with a script, whoever put it there and whenever.
-    on(doc, 'load', act, true);
-    on(win, 'focus', stir);
-    on(doc, 'visibilitychange', stir);
-    on(win, 'pageshow', function (event) {
-      if (event.persisted) stir();
-    });
-    // Another tab has noticed something.
-    on(win, 'storage', function (event) {
-      if (event.key !== memory) return;
+  attempt(function () {
+    who = localStorage[NAME];
+  });
+  MESSAGING: entering = who;
+  CHAT: entering = who;
+  sync();
+  CLASSIC: if (!leaving) entering = 0; // zESettings says it
+  rest();
+
+  on(doc, 'DOMContentLoaded', function () {
+    act();
+    if (config.late) if (!visitor()) {
       resting = 0;
       stir();
-    });
-  }
-
-  function watch() {
+    }
+    if (!config.url) return;
+    // As late as is fair: the page may yet load the widget itself.
+    on(win, 'load', tryLoad);
+    later(tryLoad, 4e3);
+  });
+  // The widget comes with a script, whoever put it there and whenever.
+  on(doc, 'load', act, true);
+  on(win, 'focus', stir);
+  on(doc, 'visibilitychange', stir);
+  on(win, 'pageshow', function (event) {
+    if (event.persisted) stir();
+  });
+  // Another tab has noticed something.
+  on(win, 'storage', function (event) {
+    if (event.key !== NAME) return;
+    resting = 0;
+    stir();
+  });
+  attempt(function () {
+    on(win.cookieStore, 'change', sync);
+  });
+  attempt(function () {
     new PerformanceObserver(function (list) {
-      var entries = list.getEntries();
-      var n = entries.length;
-      var name;
-      var moved;
+      var entries = list.getEntries(), n = entries.length, moved, entry;
       while (n--) {
-        name = entries[n].name;
-        // Requests of the page's to its own site; not ours, or asking would never end.
-        if (/^(fetch|xml|beacon|iframe)/.test(entries[n].initiatorType)) if (!name.indexOf(site + '/')) if (name.indexOf(route)) moved = 1;
+        entry = entries[n];
+        // The page's own requests to its site; not ours, or asking would never end.
+        if (/^(fetch|xml|beacon|iframe)/.test(entry.initiatorType))
+          if (!entry.name.indexOf(site + '/')) if (entry.name.indexOf(route)) moved = 1;
       }
       if (moved) stir();
       else act();
     }).observe({ entryTypes: ['resource'] });
-  }
-
-  attempt(function () {
-    // A second copy of this script finds the first one listening, and goes.
-    var first = win.dispatchEvent(new Event(memory, { cancelable: true }));
-    if (!first) return;
-    on(win, memory, function (event) {
-      event.preventDefault();
-    });
-    attempt(start);
-    attempt(listen);
-    attempt(watch);
-    attempt(function () {
-      win.cookieStore.addEventListener('change', sync);
-    });
-    parsed(function () {
-      act();
-      shown(function () {
-        act();
-        if (config.late) if (!visitor()) {
-          resting = 0;
-          stir();
-        }
-        if (!config.url) return;
-        // As late as is fair: the page may yet load the widget itself.
-        later(load, 4000);
-        if (doc.readyState === 'complete') later(load, 0);
-        else on(win, 'load', function () {
-          later(load, 0);
-        });
-      });
-    });
   });
 })(ZCHAT_CONFIG);
