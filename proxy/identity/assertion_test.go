@@ -267,3 +267,18 @@ func FuzzAssertion(f *testing.F) {
 func signingInput(assertion string) string {
 	return assertion[:max(0, strings.LastIndexByte(assertion, '.'))]
 }
+
+func BenchmarkAssertion(b *testing.B) {
+	for _, g := range readGoldens(b) {
+		b.Run(g.Preset, func(b *testing.B) {
+			s := mustNew(b, g.config())
+			r := ask(s.preset.signed.header, g.Vectors[0].Assertion)
+			b.ReportAllocs()
+			for b.Loop() {
+				if got, err := s.Request(r, true); err != nil || !got.LoggedIn {
+					b.Fatal(got, err)
+				}
+			}
+		})
+	}
+}

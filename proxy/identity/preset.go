@@ -153,7 +153,7 @@ func presetNames() string {
 // onHost is the URL of path on a bare host name, or "" when host is something else.
 func onHost(host, path string) string {
 	u, err := url.Parse("https://" + host + path)
-	if err != nil || u.Host != host || u.Path != path {
+	if err != nil || host == "" || u.Host != host || u.Path != path {
 		return ""
 	}
 	return u.String()

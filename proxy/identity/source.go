@@ -76,6 +76,16 @@ func (s *Source) Request(r *http.Request, trusted bool) (Outcome, error) {
 	return s.decide(r.Context(), &f), nil
 }
 
+// KeepKeys takes over the verification keys of the Source that s replaces, if they come from the same place: a
+// reload during an outage of the gateway's key endpoint then logs nobody out. Call it before s is used.
+func (s *Source) KeepKeys(old *Source) {
+	if s.verifier == nil || old.verifier == nil || s.config.KeysURL != old.config.KeysURL ||
+		s.verifier.format.algorithm != old.verifier.format.algorithm || s.verifier.format.alb != old.verifier.format.alb {
+		return
+	}
+	s.verifier.keys = old.verifier.keys
+}
+
 // FromUpstream reports whether the site itself says who the visitor is, in its responses: the preset upstream.
 func (s *Source) FromUpstream() bool { return s.preset.response }
 
