@@ -18,18 +18,18 @@ type Needs struct {
 	// WidgetURL is the loader's address when it is not Zendesk's (absolute, or relative to the page). Its origin then
 	// stands for all of the widget's documented hosts.
 	WidgetURL string
-	// LoadsWidget says that the injected script may create the loader's element itself, which makes it subject to
-	// Trusted Types.
+	// LoadsWidget says that the injected script may create the loader's element itself. It then makes a Trusted Types
+	// policy called TrustedTypesPolicy for the loader's address.
 	LoadsWidget bool
-	// TrustedTypesPolicy is the name of the Trusted Types policy that the script creates for the loader's address. Empty:
-	// it creates none.
-	TrustedTypesPolicy string
 	// Origin is the page's origin as the visitor sees it, "https://www.example.com" or with a port. It decides whether a
 	// host name in a policy means the page's own site. Empty: unknown, and only what holds for any origin counts.
 	Origin string
 	// RoutePrefix is where the token routes live, "/__zchat" when empty.
 	RoutePrefix string
 }
+
+// TrustedTypesPolicy is the name of the Trusted Types policy that the injected script makes when it loads the widget.
+const TrustedTypesPolicy = "zchatproxy"
 
 // Result is what Patch makes of a response's policies.
 type Result struct {
@@ -49,8 +49,8 @@ type Result struct {
 const (
 	// BlockedSandbox: a sandbox directive without allow-scripts, under which no script runs at all.
 	BlockedSandbox = "csp-sandbox"
-	// BlockedTrustedTypes: Trusted Types are required and the policy's list leaves the script no way to set the loader's
-	// address.
+	// BlockedTrustedTypes: Trusted Types are required, and TrustedTypesPolicy is not among those that may be made, so that
+	// the script could not set the loader's address.
 	BlockedTrustedTypes = "csp-trusted-types"
 	// BlockedScript: inline scripts need a nonce or a hash, and there is neither.
 	BlockedScript = "csp-script"

@@ -93,17 +93,17 @@ func (d *demand) blocked(enforced [][]Policy, nonce string) string {
 }
 
 // trustedTypesStop reports whether the script could not create the loader's element: a policy requires Trusted Types for
-// scripts, and the script makes no policy of its own or a list leaves its name out. Adding the name would be an edit, but
-// such a list is how a site says which code may make scripts at all.
+// scripts, and a list leaves the script's own out. Adding the name would be an edit, but such a list is how a site says
+// which code may make scripts at all.
 func (d *demand) trustedTypesStop(fields [][]Policy) bool {
 	if !d.LoadsWidget {
 		return false
 	}
-	required, listed := false, d.TrustedTypesPolicy != ""
+	required, listed := false, true
 	for _, policies := range fields {
 		for i := range policies {
 			required = required || policies[i].requiresTrustedTypes()
-			listed = listed && policies[i].allowsTrustedTypesPolicy(d.TrustedTypesPolicy)
+			listed = listed && policies[i].allowsTrustedTypesPolicy()
 		}
 	}
 	return required && !listed
@@ -114,10 +114,11 @@ func (p *Policy) requiresTrustedTypes() bool {
 	return d != nil && d.list.hasKeyword("'script'")
 }
 
-// allowsTrustedTypesPolicy is Trusted Types §4.2.3: names are compared exactly; without the directive all may be made.
-func (p *Policy) allowsTrustedTypesPolicy(name string) bool {
+// allowsTrustedTypesPolicy is what the trusted-types directive (Trusted Types, "Should Trusted Type policy creation be
+// blocked by CSP?") says of the script's policy: names are compared exactly, and without the directive all may be made.
+func (p *Policy) allowsTrustedTypesPolicy() bool {
 	d := p.find("trusted-types")
-	return d == nil || slices.Contains(d.list, "*") || slices.Contains(d.list, name)
+	return d == nil || slices.Contains(d.list, "*") || slices.Contains(d.list, TrustedTypesPolicy)
 }
 
 // patchFields returns the fields with what the demand lacks in each policy. Where nothing lacks it returns fields itself.
@@ -197,8 +198,8 @@ func (d *demand) plan(p *Policy, nonce string) plan {
 	}
 	// Where a list that leaves the script out matters, blocked has said so. Elsewhere, in reports or where Trusted Types
 	// are not required, naming the script's policy only keeps its creation from being reported.
-	if d.LoadsWidget && d.TrustedTypesPolicy != "" && !p.allowsTrustedTypesPolicy(d.TrustedTypesPolicy) {
-		todo.add(p.find("trusted-types"), "trusted-types", []string{d.TrustedTypesPolicy})
+	if d.LoadsWidget && !p.allowsTrustedTypesPolicy() {
+		todo.add(p.find("trusted-types"), "trusted-types", []string{TrustedTypesPolicy})
 	}
 	return todo
 }

@@ -93,7 +93,7 @@ func (c *policyCase) readSetting(key, value string) bool {
 	case "loader:":
 		c.needs.WidgetURL = value
 	case "loads:":
-		c.needs.LoadsWidget, c.needs.TrustedTypesPolicy = true, strings.TrimPrefix(value, "-")
+		c.needs.LoadsWidget = value == "yes"
 	case "hash:":
 		c.needs.ScriptHash = ""
 	default:

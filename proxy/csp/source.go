@@ -169,11 +169,11 @@ func isNetwork(scheme string) bool {
 	return scheme == "http" || scheme == "https" || scheme == "ws" || scheme == "wss"
 }
 
-// schemeMatches is CSP3 §6.7.2.9 taken by its letter: a more secure variant of the same protocol is included. That http:
-// and https: also cover WebSockets follows from Fetch, but not all browsers do so, and the stricter reading decides.
+// schemeMatches is CSP3 §6.7.2.9 as browsers apply it: the more secure variant of the same protocol is included. That a
+// WebSocket scheme also covers HTTP, and the other way round, follows from the specification but not from what Chromium
+// does, and the stricter reading decides.
 func schemeMatches(have, want string) bool {
-	return have == want || have == "http" && want == "https" || have == "ws" && (want == "wss" || want == "http" || want == "https") ||
-		have == "wss" && want == "https"
+	return have == want || have == "http" && want == "https" || have == "ws" && want == "wss"
 }
 
 func hostMatches(pattern, host string) bool {
@@ -186,17 +186,20 @@ func hostMatches(pattern, host string) bool {
 	return pattern == host
 }
 
-// portMatches is CSP3 §6.7.2.11, with what browsers add: where http is written and https is asked for, port 80 written
-// stands for 443 as well.
+// portMatches is CSP3 §6.7.2.11 with what browsers add: where the scheme was taken for its more secure variant, a port
+// written out is not that variant's, except that 80 stands for 443 then.
 func (s source) portMatches(scheme string, t target) bool {
-	switch s.port {
-	case "*":
+	switch {
+	case s.port == "*":
 		return true
-	case "":
+	case s.port == "":
 		return t.port == defaultPort(t.scheme)
 	}
 	port := strings.TrimLeft(s.port, "0")
-	return port == t.port || port == "80" && t.port == "443" && scheme != t.scheme
+	if scheme != t.scheme {
+		return port == "80" && t.port == "443"
+	}
+	return port == t.port
 }
 
 // pathMatches is CSP3 §6.7.2.12: a path with a slash at its end allows all below it, another only itself.
