@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type verifier struct {
 	issuer, audience string
 	parser           *jwt.Parser
 	keys             *keyring
+	verdicts         verdicts
 	now              func() time.Time
 }
 
@@ -57,28 +59,36 @@ func newVerifier(f assertionFormat, c Config) *verifier {
 }
 
 // verify returns the claims of an assertion that can be believed, or the refusal.
-func (v *verifier) verify(ctx context.Context, assertion string) (jwt.MapClaims, *refusal) {
+func (v *verifier) verify(ctx context.Context, assertion string) (claims, *refusal) {
 	if len(assertion) > maxAssertion {
-		return nil, &refusal{ReasonBadAssertion, "the assertion is longer than 64 KiB"}
+		return claims{}, &refusal{ReasonBadAssertion, "the assertion is longer than 64 KiB"}
+	}
+	// The generation is read first: keys that change meanwhile must not vouch for what older ones verified.
+	hash, now, generation := sha256.Sum256([]byte(assertion)), v.now(), v.keys.generation.Load()
+	if c, ok := v.verdicts.find(hash, now, generation); ok {
+		return c, nil
 	}
 	payload := jwt.MapClaims{}
 	token, err := v.parser.ParseWithClaims(assertion, payload, func(t *jwt.Token) (any, error) {
 		if r := v.checkHeader(t.Header); r != nil {
 			return nil, r
 		}
-		key, err := v.keys.key(ctx, t.Header["kid"].(string))
-		if err != nil {
-			return nil, err
-		}
-		return key, nil
+		return v.keys.key(ctx, t.Header["kid"].(string))
 	})
 	if err != nil {
-		return nil, v.explain(token, err)
+		return claims{}, v.explain(token, err)
 	}
-	if r := v.checkTimes(token.Header, payload); r != nil {
-		return nil, r
+	expiry, r := v.checkTimes(token.Header, payload)
+	if r != nil {
+		return claims{}, r
 	}
-	return payload, nil
+	text := func(claim string) string {
+		s, _ := payload[claim].(string)
+		return s
+	}
+	c := claims{id: text(claimSubject), email: text(claimEmail), name: text(claimName)}
+	v.verdicts.add(hash, c, now, expiry.Add(leeway), generation)
+	return c, nil
 }
 
 // checkHeader looks at the JOSE header before a key is chosen. Nothing in it may say where a key comes from, and no
@@ -107,23 +117,23 @@ func (v *verifier) checkHeader(header map[string]any) *refusal {
 	return nil
 }
 
-// checkTimes checks what the parser does not: a lifetime that no gateway gives, and the expiry in ALB's header.
-func (v *verifier) checkTimes(header map[string]any, payload jwt.MapClaims) *refusal {
+// checkTimes checks what the parser does not: a lifetime that no gateway gives, and the expiry in ALB's header. It
+// returns the expiry that counts.
+func (v *verifier) checkTimes(header map[string]any, payload jwt.MapClaims) (expiry time.Time, r *refusal) {
 	now := v.now()
-	var expiry time.Time
 	if exp, _ := payload.GetExpirationTime(); exp != nil {
 		expiry = exp.Time
 	}
 	if v.format.alb {
 		exp, err := jwt.MapClaims(header).GetExpirationTime()
 		if err != nil || exp == nil && expiry.IsZero() {
-			return &refusal{ReasonBadLifetime, "it has no expiry"}
+			return expiry, &refusal{ReasonBadLifetime, "it has no expiry"}
 		}
 		if exp != nil && (expiry.IsZero() || exp.Before(expiry)) {
 			expiry = exp.Time
 		}
 		if !now.Before(expiry.Add(leeway)) {
-			return &refusal{ReasonExpired, "it has expired"}
+			return expiry, &refusal{ReasonExpired, "it has expired"}
 		}
 	}
 	start := now
@@ -131,9 +141,9 @@ func (v *verifier) checkTimes(header map[string]any, payload jwt.MapClaims) *ref
 		start = iat.Time
 	}
 	if expiry.Sub(start) > v.format.maxLifetime+2*leeway {
-		return &refusal{ReasonBadLifetime, "it is valid for longer than the gateway makes them"}
+		return expiry, &refusal{ReasonBadLifetime, "it is valid for longer than the gateway makes them"}
 	}
-	return nil
+	return expiry, nil
 }
 
 // explain turns the parser's error into a refusal. The parser may report several; the one that an operator must fix
@@ -188,17 +198,17 @@ func (s *Source) fromAssertion(ctx context.Context, f *found) (claims, Outcome) 
 	if assertion == "" {
 		return claims{}, nobody(ReasonNoHeaders, format.header+" is missing or empty")
 	}
-	payload, refused := s.verifier.verify(ctx, assertion)
+	c, refused := s.verifier.verify(ctx, assertion)
 	if refused != nil {
 		return claims{}, nobody(refused.reason, format.header+": "+refused.detail)
 	}
-	claim := func(name string) string {
-		text, _ := payload[name].(string)
-		return text
-	}
 	for i, u := range format.unsigned {
+		signed := c.id
+		if u.claim == claimEmail {
+			signed = c.email
+		}
 		plain := s.text(f, s.unsigned[i])
-		if plain == "" || agrees(plain, claim(u.claim)) {
+		if plain == "" || agrees(plain, signed) {
 			continue
 		}
 		detail := u.header + " names someone else than the claim " + u.claim + " of " + format.header
@@ -208,7 +218,6 @@ func (s *Source) fromAssertion(ctx context.Context, f *found) (claims, Outcome) 
 		})
 		return claims{}, nobody(ReasonDisagree, detail)
 	}
-	c := claims{id: claim(claimSubject), email: claim(claimEmail), name: claim(claimName)}
 	if c.name == "" && format.nameIsEmail {
 		c.name = c.email
 	}

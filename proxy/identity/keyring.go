@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -40,6 +41,8 @@ type keyring struct {
 	perKey bool // each key is fetched by its id; otherwise a fetch replaces all of them
 	now    func() time.Time
 	log    *slog.Logger
+
+	generation atomic.Uint64 // counts the changes of held
 
 	mu       sync.Mutex
 	held     map[string]heldKey   // by key id
@@ -161,6 +164,7 @@ func (k *keyring) storeLocked(kid string, keys map[string]crypto.PublicKey, err 
 		return err
 	}
 	k.failures, k.retryAt = 0, time.Time{}
+	k.generation.Add(1)
 	if !k.perKey {
 		clear(k.held)
 	} else if err != nil {

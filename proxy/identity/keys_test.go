@@ -108,8 +108,10 @@ func (g *gateway) document(path string) string {
 	return string(data)
 }
 
-// assertion signs with the key called kid, or with a fresh key when there is none.
-func (g *gateway) assertion(t testing.TB, kid string) string {
+// assertion is one for u1, signed with the key called kid, or with a fresh key when there is none.
+func (g *gateway) assertion(t testing.TB, kid string) string { return g.assertionFor(t, kid, "u1") }
+
+func (g *gateway) assertionFor(t testing.TB, kid, id string) string {
 	g.mu.Lock()
 	key := g.keys[kid]
 	g.mu.Unlock()
@@ -121,7 +123,7 @@ func (g *gateway) assertion(t testing.TB, kid string) string {
 	}
 	now := time.Now()
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
-		"iss": "https://cloud.google.com/iap", "aud": "x", "sub": "u1", "email": "ann@example.com",
+		"iss": "https://cloud.google.com/iap", "aud": "x", "sub": id, "email": id + "@example.com",
 		"iat": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(),
 	})
 	token.Header["kid"] = kid

@@ -46,7 +46,7 @@ type assertionFormat struct {
 // unsigned is a plain header that repeats a claim of the assertion beside it. It is compared, never believed.
 type unsigned struct {
 	header string
-	claim  string
+	claim  string // claimSubject or claimEmail
 }
 
 const (
