@@ -1,0 +1,271 @@
+// Package inject puts one script element into an HTML document that streams by, and knows nothing of HTTP.
+//
+// The place is decided by the tree-construction rules of the HTML standard, as a parser's insertion modes see the page, never by
+// patterns: in the head, before the first script and before a policy given in a <meta>, at a boundary between two tokens where the
+// parsed page gains that one element and changes in nothing else. Everything before and after the place leaves as the upstream's bytes.
+// Where no such place exists, a [Reason] says why and the body passes untouched.
+//
+// A body's memory is bounded whatever its length: see [Document].
+package inject
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+)
+
+// A Reason says in one word why a document is not rewritten. The empty Reason means that there is a place for the script.
+// The set is closed, so a Reason can be a metric's label.
+type Reason string
+
+// The reasons for leaving a document as it is.
+const (
+	Fragment        Reason = "fragment"         // no doctype and no html, head or body start tag up to where a head would end
+	NoHeadEnd       Reason = "no-head-end"      // neither a script nor the end of the head within the first 256 KiB
+	AlreadyInjected Reason = "already-injected" // the first script in the head bears data-zchatproxy
+	CharsetUnknown  Reason = "charset-unknown"  // the encoding is none that browsers know, or cannot be kept with the script in place
+	CodingUnknown   Reason = "coding-unknown"   // Content-Encoding other than one of gzip, deflate, br, zstd; or one with a dictionary
+	NotHTML         Reason = "not-html"         // JSON, a feed, an image or the like that is labelled HTML
+	XHTMLNoHead     Reason = "xhtml-no-head"    // XHTML without <head>…</head> in the XHTML namespace, or with a script before it
+	XHTMLMalformed  Reason = "xhtml-malformed"  // XHTML that no XML parser accepts, or whose own DTD rewrites it
+	BodyCorrupt     Reason = "body-corrupt"     // the coded body does not decode, or the upstream broke off
+	Empty           Reason = "empty"            // nothing in it but white space
+)
+
+// Source is one response body as it came, with the three facts of its header that decide how its bytes are read.
+type Source struct {
+	Body io.ReadCloser
+	// XHTML says that the type is application/xhtml+xml: the XML rules apply instead of the HTML ones.
+	XHTML bool
+	// Charset is the charset parameter of Content-Type, unquoted; "" for none.
+	Charset string
+	// Coding is the value of Content-Encoding; "" and "identity" mean none.
+	Coding string
+}
+
+// A Place is where the script goes, or the Reason why it goes nowhere.
+type Place struct {
+	// Reason is empty when the script can be inserted. All other fields but MetaPolicies are zero when it is not.
+	Reason Reason
+	// Offset is the place in the decoded body, in bytes from its beginning (a byte order mark counts).
+	Offset int64
+	// Before names what stands behind the place, for people: "<script>", "</head>", "text", "end of document", …
+	Before string
+	// ContentTypeCharset is the label to add to Content-Type because the script pushes the <meta> that gives the page its encoding
+	// out of the bytes that browsers look through for it; "" for none.
+	ContentTypeCharset string
+	// MetaPolicies holds the policies of <meta http-equiv=Content-Security-Policy> up to the first script or the end of the head.
+	// The script stands before them, so they do not govern it, but they do govern what it loads.
+	MetaPolicies []string
+}
+
+// A Document is one body on its way through: [Document.Locate] reads as much of it as the decision needs, then exactly one of
+// [Document.Insert] and [Document.Pass] gives the body that goes on. It is not safe for concurrent use.
+//
+// Memory: at most 256 KiB of decoded and 512 KiB of coded body until the place is found; afterwards two pieces of 64 KiB and, where the
+// body is coded, the windows of one decompressor and one compressor (zstd at most 8 MiB and br 16 MiB to decompress, by their
+// standards; 32 KiB for gzip and deflate).
+type Document struct {
+	src    Source
+	coding coding
+	raw    *rawReader // the coded bytes; keeps all of them until the place is known
+	dec    *decoder   // nil for identity and for codings that are not understood
+	head   *prefix    // the decoded bytes read so far
+	wide   bool       // the encoding is UTF-16: the script is written in units of two bytes
+	bigEnd bool       // with wide: UTF-16BE
+	// searched is how much of the body the search depended on, in characters; how it came in pieces makes no difference to it.
+	searched int
+	place    Place
+	located  bool
+	taken    bool
+}
+
+// Open starts on a body. Nothing is read before [Document.Locate].
+func Open(src Source) *Document {
+	return &Document{src: src, coding: codingOf(src.Coding), raw: newRawReader(src.Body)}
+}
+
+// Supports reports whether a Content-Encoding, or a coding named in Accept-Encoding, is one that this package reads and writes.
+func Supports(coding string) bool { return codingOf(coding) != codingOther }
+
+// Locate reads up to the place, blocking on the body for no longer than the decision needs, and returns it. The error is that of
+// reading the body; what came before it, and the error itself, are still passed on by [Document.Pass]. Calling it again returns the same.
+func (d *Document) Locate() (Place, error) {
+	if d.located {
+		return d.place, d.readError()
+	}
+	d.located = true
+	d.place = d.locate()
+	return d.place, d.readError()
+}
+
+// readError is the upstream's failure, as against the end of its body or our own limits.
+func (d *Document) readError() error {
+	if err := d.raw.err; err != nil && err != io.EOF && !errors.Is(err, errRawLimit) && d.place.Reason != "" {
+		return err
+	}
+	return nil
+}
+
+func (d *Document) locate() Place {
+	if d.coding == codingOther {
+		return Place{Reason: CodingUnknown}
+	}
+	if label := d.src.Charset; label != "" && canonicalCharset(label) == "" {
+		return Place{Reason: CharsetUnknown}
+	}
+	d.head = newPrefix(d.openDecoded())
+	place := d.search()
+	if !d.head.ended() || d.head.err == io.EOF || place.Reason == "" {
+		return place
+	}
+	place.Reason = BodyCorrupt
+	if errors.Is(d.head.err, errRawLimit) {
+		place.Reason = NoHeadEnd
+	} else if unsupported(d.head.err) {
+		place.Reason = CodingUnknown
+	}
+	return place
+}
+
+// openDecoded returns the decoded body, which for identity is the raw reader itself.
+func (d *Document) openDecoded() io.Reader {
+	if d.coding == codingIdentity {
+		return d.raw
+	}
+	d.dec = newDecoder(d.coding, d.raw)
+	return d.dec
+}
+
+// search finds the encoding, then the place in it.
+func (d *Document) search() Place {
+	enc, declared, reason := sniff(d.head, d.src.Charset, d.src.XHTML)
+	if reason != "" {
+		return Place{Reason: reason}
+	}
+	if d.src.XHTML {
+		return d.settle(enc, locateXHTML)
+	}
+	place := d.settle(enc, locateHTML)
+	if declared || bytes.IndexByte(d.head.buf[:d.searched], 0x1b) < 0 {
+		return place
+	}
+	// An escape character: only ISO-2022-JP uses it, and what stands behind it there is not what it looks like.
+	switch name, ok := declaredCharset(d.head); {
+	case !ok || name == "":
+		place = Place{Reason: CharsetUnknown} // browsers guess the encoding, from more than we can know
+	case name == "iso-2022-jp":
+		place = d.settle(encISO2022JP, locateHTML)
+	}
+	return place
+}
+
+// settle looks for the place in one encoding.
+func (d *Document) settle(enc encoding, locate func(*view) finding) Place {
+	d.wide, d.bigEnd = enc.wide(), enc == encUTF16BE
+	v := newView(d.head, enc)
+	f := locate(v)
+	d.searched = f.end
+	if f.reason != "" {
+		return Place{Reason: f.reason, MetaPolicies: f.policies}
+	}
+	offset, ok := v.offset(f.at)
+	place := Place{Offset: offset, Before: f.before, MetaPolicies: f.policies}
+	if ok && !d.src.XHTML && d.src.Charset == "" {
+		place.ContentTypeCharset, ok = keepCharset(d.head, v, int(offset))
+	}
+	if !ok {
+		return Place{Reason: CharsetUnknown, MetaPolicies: f.policies}
+	}
+	return place
+}
+
+// Insert returns the body with element, which must be ASCII, at the place that Locate found; without one it is the same as Pass.
+// The coding and the encoding are those of the body. The first Read returns what came before the place, the element and what has arrived
+// behind it together as far as they fit; later ones return what arrives, compressed with a flush where the upstream paused.
+// A body that is cut short or corrupt ends with an error, never with io.EOF. Close closes the source.
+func (d *Document) Insert(element []byte) io.ReadCloser {
+	if _, err := d.Locate(); err != nil || d.place.Reason != "" {
+		return d.Pass()
+	}
+	d.take()
+	if d.wide {
+		element = widen(element, d.bigEnd)
+	}
+	if d.coding == codingIdentity {
+		return newPlainReader(d.raw, int(d.place.Offset), element)
+	}
+	return newTranscoder(d, element)
+}
+
+// InsertedLen returns by how many bytes the body grows. It is known beforehand only without a coding.
+func (d *Document) InsertedLen(element []byte) (n int64, ok bool) {
+	if d.coding != codingIdentity || !d.located || d.place.Reason != "" {
+		return 0, false
+	}
+	n = int64(len(element))
+	if d.wide {
+		n *= 2
+	}
+	return n, true
+}
+
+// Pass returns exactly the upstream's bytes, from the first to the last, and then its error. Close closes the source.
+func (d *Document) Pass() io.ReadCloser {
+	d.take()
+	d.head.release()
+	if d.dec != nil {
+		d.dec.release()
+	}
+	return newPlainReader(d.raw, 0, nil)
+}
+
+// take marks the body as handed out: two readers of one body would each get a part of it.
+func (d *Document) take() {
+	if d.taken {
+		panic("inject: the body of this Document was already handed out")
+	}
+	d.taken = true
+}
+
+// widen writes ASCII in UTF-16.
+func widen(ascii []byte, bigEndian bool) []byte {
+	out := make([]byte, 2*len(ascii))
+	low := 0
+	if bigEndian {
+		low = 1
+	}
+	for i, c := range ascii {
+		out[2*i+low] = c
+	}
+	return out
+}
+
+// A coding is a Content-Encoding that can be taken off and put on again.
+type coding uint8
+
+const (
+	codingOther coding = iota
+	codingIdentity
+	codingGzip
+	codingDeflate
+	codingBrotli
+	codingZstd
+)
+
+func codingOf(name string) coding {
+	switch strings.ToLower(strings.Trim(name, " \t")) {
+	case "", "identity":
+		return codingIdentity
+	case "gzip", "x-gzip":
+		return codingGzip
+	case "deflate":
+		return codingDeflate
+	case "br":
+		return codingBrotli
+	case "zstd":
+		return codingZstd
+	}
+	return codingOther
+}
