@@ -108,6 +108,16 @@
     return wish;
   }
 
+  // Whoever reads zESettings gets all of it, however the page has set it by then.
+  function settings() {
+    try {
+      wishes = compose(wishes);
+    } catch (e) {
+      wishes = attempt(compose, under({}, wishes)); // members that cannot be written
+    }
+    return wishes;
+  }
+
   CLASSIC: var authentication = function (theirs) {
     if (!who) return;
     theirs = put(theirs, 'chat', { jwtFn: token });
@@ -246,7 +256,7 @@
         return zESettings; // throws where the page's let was never reached
       });
       // A page's let hides our property, its defineProperty replaces it: then the widget has not seen all of it.
-      if (theirs === wishes) return;
+      if (theirs === settings()) return;
       if (who) entering = 1;
       tell('updateSettings', compose(under({}, theirs)));
     };
@@ -333,15 +343,7 @@
     Object.defineProperty(win, 'zESettings', {
       configurable: 1, // so that a page's var, let and defineProperty go on working
       enumerable: 1,
-      // Whoever reads it gets all of it, however the page has set it by then.
-      get: function () {
-        try {
-          wishes = compose(wishes);
-        } catch (e) {
-          wishes = attempt(compose, under({}, wishes)); // members that cannot be written
-        }
-        return wishes;
-      },
+      get: settings,
       set: function (value) {
         wishes = value;
       }
