@@ -120,10 +120,13 @@ func (d *demand) covered(l list, want string) bool {
 	if l.hasKeyword(want) { // the very same expression; none of ours has a path, so letter case does not matter
 		return true
 	}
-	if strings.EqualFold(want, "'self'") {
-		return l.hasKeyword("*") || d.self.host != "" && l.matches(d.self, d.self, true)
-	}
 	place, ok := parseSource(want)
+	if strings.EqualFold(want, "'self'") {
+		if l.hasKeyword("*") { // true of any page, known or not
+			return true
+		}
+		place, ok = source{scheme: d.self.scheme, host: d.self.host, port: d.self.port}, d.self.host != ""
+	}
 	if !ok {
 		return false
 	}
