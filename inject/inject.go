@@ -193,8 +193,11 @@ func (d *Document) Insert(element []byte) io.ReadCloser {
 	if d.wide {
 		element = widen(element, d.bigEnd)
 	}
-	if d.coding == codingIdentity {
+	switch d.coding {
+	case codingIdentity:
 		return newPlainReader(d.raw, int(d.place.Offset), element)
+	case codingGzip:
+		return newGzipReader(d, element)
 	}
 	return newTranscoder(d, element)
 }

@@ -109,8 +109,11 @@ func (r *rawReader) peek(n int) []byte {
 // buffered is how many bytes have arrived that no one has asked for yet: with none left, the next read may wait for the upstream.
 func (r *rawReader) buffered() int { return len(r.buf) - r.pos }
 
-// rewind makes the body start again at its first byte, or at pos. It needs keep.
-func (r *rawReader) rewind(pos int) { r.pos = pos }
+// Buffered is buffered under the name that package splice looks for.
+func (r *rawReader) Buffered() int { return r.buffered() }
+
+// rewind makes the body start again at its first byte; it must not have been forgotten.
+func (r *rawReader) rewind() { r.pos = 0 }
 
 // forget gives up the bytes handed out so far.
 func (r *rawReader) forget() { r.keep = false }

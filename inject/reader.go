@@ -18,7 +18,7 @@ type plainReader struct {
 
 // newPlainReader starts at the first byte of a body of which raw has kept everything.
 func newPlainReader(raw *rawReader, at int, piece []byte) *plainReader {
-	raw.rewind(0)
+	raw.rewind()
 	raw.forget()
 	return &plainReader{raw: raw, piece: piece, until: at}
 }

@@ -1,0 +1,113 @@
+package inject
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"zchatproxy/inject/splice"
+)
+
+// A gzipReader inserts into a gzip body without compressing the rest again. Where that cannot be done, which shows before the first byte
+// has gone out, the body is transcoded instead.
+type gzipReader struct {
+	d     *Document
+	mu    sync.Mutex // as in plainReader
+	piece []byte
+	s     *splice.Reader
+	t     *transcoder // instead of s
+	begun bool
+}
+
+func newGzipReader(d *Document, element []byte) *gzipReader {
+	r := &gzipReader{d: d, piece: element}
+	d.head.release()
+	d.raw.rewind()
+	r.s = splice.NewReader(d.raw, d.place.Offset, pieceOf(element))
+	return r
+}
+
+// Read gives what the splice gives. The raw reader keeps the body's beginning until the first byte is there.
+func (r *gzipReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.d.raw.err == errClosed {
+		return 0, errClosed
+	}
+	if r.t != nil {
+		return r.t.Read(p)
+	}
+	n, err := r.s.Read(p)
+	switch {
+	case n > 0 && !r.begun:
+		r.begun = true
+		r.d.raw.forget()
+	case n == 0 && len(p) > 0 && err != nil && err != io.EOF && !r.begun:
+		if err = r.transcode(); err == nil {
+			return r.t.Read(p)
+		}
+	}
+	return n, err
+}
+
+// transcode starts anew at the body's first byte, with a decoder.
+func (r *gzipReader) transcode() error {
+	d := r.d
+	d.raw.rewind()
+	d.dec.release()
+	d.dec = newDecoder(codingGzip, d.raw)
+	d.head = newPrefix(d.dec)
+	if !d.head.need(int(d.place.Offset)) && len(d.head.buf) < int(d.place.Offset) {
+		return d.head.err
+	}
+	r.t = newTranscoder(d, r.piece)
+	return nil
+}
+
+// Close closes the source. It may be called while a Read waits for the upstream.
+func (r *gzipReader) Close() error {
+	if r.mu.TryLock() {
+		defer r.mu.Unlock()
+		if r.t != nil {
+			return r.t.Close()
+		}
+		err := r.d.raw.src.Close()
+		if r.d.raw.err != errClosed {
+			r.d.dec.release()
+			r.d.raw.close()
+		}
+		return err
+	}
+	return r.d.raw.src.Close()
+}
+
+// maxPieces is how many prepared elements are kept: there is one for each site, as a rule.
+const maxPieces = 64
+
+// pieces holds the elements that were inserted before, prepared. It is a cache: it saves work, and nothing depends on it.
+var pieces struct {
+	sync.RWMutex
+	m map[string]*splice.Piece
+}
+
+// pieceOf prepares an element once. Those with a nonce come only once, so they are not kept.
+func pieceOf(element []byte) *splice.Piece {
+	pieces.RLock()
+	p := pieces.m[string(element)]
+	pieces.RUnlock()
+	if p != nil {
+		return p
+	}
+	p = splice.Prepare(element)
+	tag := element[:bytes.IndexByte(element, '>')+1]
+	if bytes.Contains(tag, []byte(" nonce=")) {
+		return p
+	}
+	pieces.Lock()
+	defer pieces.Unlock()
+	if pieces.m == nil || len(pieces.m) >= maxPieces {
+		pieces.m = make(map[string]*splice.Piece)
+	}
+	pieces.m[string(element)] = p
+	return p
+}
