@@ -43,12 +43,14 @@ func shortTime(groups []string, a slog.Attr) slog.Attr {
 // no TLS, a connection cut), so it is for debugging; and it names addresses, which are personal data.
 func serverLog(to *slog.Logger) *log.Logger { return log.New(serverLogWriter{to}, "", 0) }
 
+func withoutAddresses(text string) string { return address.ReplaceAllString(text, "a visitor") }
+
 type serverLogWriter struct{ to *slog.Logger }
 
 var address = regexp.MustCompile(`(\[[0-9a-fA-F:.%a-z]+\]|\b\d{1,3}(?:\.\d{1,3}){3}):\d+\b`)
 
 func (w serverLogWriter) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(address.ReplaceAllString(string(line), "a visitor"))
+	text := strings.TrimSpace(withoutAddresses(string(line)))
 	level := slog.LevelDebug
 	switch {
 	case strings.Contains(text, "panic serving"):

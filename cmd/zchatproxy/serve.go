@@ -131,6 +131,7 @@ func (s *service) start() error {
 		ReadHeaderTimeout: p.ReadHeaderTimeout,
 		IdleTimeout:       p.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         wire.ConnState,
 		ErrorLog:          serverLog(s.log),
 		// No timeout for whole requests: uploads, downloads and event streams take as long as they take.
 	}
@@ -146,13 +147,16 @@ func (s *service) start() error {
 	return nil
 }
 
-// serveVisitors serves the proxy's listener.
+// serveVisitors serves the proxy's listener, every HTTP/1 connection of it behind the guard of its framing.
 func (s *service) serveVisitors() error {
-	if s.cert == nil {
-		return s.server.Serve(wire.Listener(s.conns, wire.Config{MaxHeaderBytes: maxHeaderBytes}))
+	guard := wire.Config{
+		MaxHeaderBytes: maxHeaderBytes,
+		OnRefuse:       func(_ net.Addr, why error) { s.log.Debug("connection refused", "error", withoutAddresses(why.Error())) },
 	}
-	s.server.TLSConfig = s.cert.config()
-	return s.server.ServeTLS(s.conns, "", "")
+	if s.cert == nil {
+		return s.server.Serve(wire.Listener(s.conns, guard))
+	}
+	return s.server.Serve(wire.TLSListener(s.conns, s.cert.config(), guard))
 }
 
 func (s *service) run(serve func() error) {
@@ -195,10 +199,10 @@ func (s *service) stop(patience time.Duration) {
 		case <-ctx.Done():
 		}
 	}
-	s.server.Close()
 	if n := s.conns.cut(); n > 0 {
 		s.log.Warn("connections cut that were still in use", "count", n)
 	}
+	s.server.Close()
 	if s.admin != nil {
 		s.admin.Close()
 	}
