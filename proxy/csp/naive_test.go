@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // The naive evaluator answers the same questions as List by other means: every source expression becomes a regular
@@ -22,6 +23,18 @@ var (
 	naiveSpace   = regexp.MustCompile(`[\t\n\f\r ]+`)
 	naiveOutside = regexp.MustCompile(`[^\x00-\x7f]`)
 )
+
+// naiveCompiled keeps the expressions, most of which come again.
+var naiveCompiled sync.Map
+
+func naiveCompile(expression string) *regexp.Regexp {
+	if re, ok := naiveCompiled.Load(expression); ok {
+		return re.(*regexp.Regexp)
+	}
+	re := regexp.MustCompile(expression)
+	naiveCompiled.Store(expression, re)
+	return re
+}
 
 type naivePolicy map[string][]string
 
@@ -124,7 +137,7 @@ func naiveURL(raw string) (scheme, whole string) {
 func naiveMatches(token, raw, origin string, redirected bool) bool {
 	scheme, whole := naiveURL(raw)
 	own, self := naiveURL(origin)
-	network := regexp.MustCompile(`^(https?|wss?)$`).MatchString(scheme)
+	network := naiveCompile(`^(https?|wss?)$`).MatchString(scheme)
 	if token == "*" {
 		return network || scheme == own && own != ""
 	}
@@ -136,7 +149,7 @@ func naiveMatches(token, raw, origin string, redirected bool) bool {
 		return regexp.QuoteMeta(s)
 	}
 	if m := naiveScheme.FindStringSubmatch(token); m != nil {
-		return regexp.MustCompile("^" + widen(strings.ToLower(m[1])) + "$").MatchString(scheme)
+		return naiveCompile("^" + widen(strings.ToLower(m[1])) + "$").MatchString(scheme)
 	}
 	if strings.ToLower(token) == "'self'" {
 		return naiveSelf(self, own, scheme, whole)
@@ -179,7 +192,7 @@ func naiveMatches(token, raw, origin string, redirected bool) bool {
 	if written == "" {
 		return false
 	}
-	return regexp.MustCompile(`^` + widen(written) + `://` + host + `:0*` + strings.TrimLeft(port, "0") + path + `$`).MatchString(whole)
+	return naiveCompile(`^` + widen(written) + `://` + host + `:0*` + strings.TrimLeft(port, "0") + path + `$`).MatchString(whole)
 }
 
 // naiveDecode decodes a path segment by segment; a slash that was encoded does not become one that divides.
@@ -206,7 +219,7 @@ func naiveSelf(self, own, scheme, whole string) bool {
 		i := strings.LastIndexByte(s, ':')
 		return s[:i], s[i+1:]
 	}
-	if !strings.Contains(whole, "://") || !regexp.MustCompile(`^[a-z]+://[^/]+:\d+`).MatchString(whole) {
+	if !strings.Contains(whole, "://") || !naiveCompile(`^[a-z]+://[^/]+:\d+`).MatchString(whole) {
 		return false
 	}
 	ownHost, ownPort := cut(self)

@@ -73,7 +73,7 @@ func rounds() int {
 	if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
 		return 20000
 	}
-	return 1500
+	return 600
 }
 
 // forEachRandom runs check with generators that any failure can be replayed from.
