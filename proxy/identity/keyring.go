@@ -28,7 +28,7 @@ const (
 	unknownBurst = 5
 	unknownEvery = time.Minute
 	// A failing endpoint is left alone for one second, then two, four, …, at most maxBackoff.
-	maxBackoff = time.Minute
+	maxBackoff = 15 * time.Second
 	// Bounds on what the keyring remembers. A region's load balancers use a handful of keys at a time.
 	maxHeld   = 64
 	maxAbsent = 256
@@ -155,7 +155,7 @@ func (k *keyring) storeLocked(kid string, keys map[string]crypto.PublicKey, err 
 	if err != nil && !(k.perKey && errors.Is(err, errNoSuchKey)) {
 		k.failures++
 		backoff := maxBackoff
-		if k.failures < 7 {
+		if k.failures < 5 {
 			backoff = min(maxBackoff, time.Second<<(k.failures-1))
 		}
 		k.retryAt = now.Add(backoff)

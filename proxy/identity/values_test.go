@@ -114,7 +114,8 @@ func FuzzValue(f *testing.F) {
 		}
 		email, _ := cleanEmail(text)
 		name := cleanName(text)
-		for what, s := range map[string]string{"id": strings.TrimPrefix(id, prefix), "email": email, "name": name} {
+		for i, s := range []string{strings.TrimPrefix(id, prefix), email, name} {
+			what := []string{"id", "email", "name"}[i]
 			if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || strings.ContainsFunc(s, isReordering) {
 				t.Fatalf("%s of %q is not clean: %q", what, raw, s)
 			}
