@@ -57,7 +57,7 @@ type site struct {
 
 	mu     sync.Mutex
 	page   string
-	frames []string // shown at /frame/0, …
+	frames []string    // shown at /frame/0, …
 	header http.Header // of the page
 	asked  []http.Header
 	route  http.HandlerFunc // the token route instead of the usual one
