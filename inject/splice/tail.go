@@ -21,8 +21,9 @@ const (
 	// a dynamic block alone is met by chance once in millions of times.
 	evidence = 128
 
-	// maxDoubt is how many bytes are held at most until that is decided.
-	maxDoubt = 64 << 10
+	// maxDoubt is how many bytes are held at most until that is decided: an
+	// extra field of a header may have 64 KiB.
+	maxDoubt = 128 << 10
 )
 
 // A tail copies the rest of a member, which needs no change but in its
@@ -36,6 +37,7 @@ type tail struct {
 	came int64 // bytes of the member that have come
 	hold []byte
 	own  [maxTail]byte // where hold begins
+	look int           // how much must be held to look at a header again
 }
 
 // plausible reports whether b can be the trailer behind came bytes.
@@ -63,8 +65,16 @@ func (t *tail) scan(b []byte, end bool) (n int, member bool, err error) {
 		if !t.plausible(b[i-trailerSize:i], t.came-int64(len(b)-i)) {
 			continue
 		}
-		switch looksLikeMember(b[i:], end) {
+		if !end && len(b)-i < t.look {
+			return i - trailerSize, false, nil
+		}
+		t.look = 0
+		switch looksLikeMember(b[i:]) {
 		case maybe:
+			if end {
+				break // a member that is cut off leaves no trailer at the end
+			}
+			t.look = len(b) - i + (len(b)-i)/8 + 1
 			return i - trailerSize, false, nil
 		case yes:
 			t.patch(b[i-trailerSize : i])
@@ -99,22 +109,21 @@ const (
 // looksLikeMember judges whether b, which begins with the magic bytes, is the
 // beginning of a member. That happens seldom: in streams that do have more
 // than one, and by chance once in millions of pages.
-func looksLikeMember(b []byte, end bool) answer {
-	if len(b) > len(magic) && b[len(magic)]&flagReserved != 0 {
+func looksLikeMember(b []byte) answer {
+	if len(b) > len(magic) && b[len(magic)]&flagReserved != 0 || len(b) > maxDoubt {
 		return no
 	}
-	enough := end || len(b) >= maxDoubt
 	r := bytes.NewReader(b)
 	z, err := gzip.NewReader(r)
+	enough := r.Len() >= evidence
 	if err == nil {
-		enough = enough || r.Len() >= evidence
 		z.Multistream(false)
 		_, err = io.Copy(io.Discard, z)
 	}
 	switch {
 	case err == nil || errors.Is(err, io.ErrUnexpectedEOF) && enough:
 		return yes
-	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return maybe
 	}
 	return no
