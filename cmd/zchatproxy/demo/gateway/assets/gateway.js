@@ -58,6 +58,9 @@
   if (here.token) {
     ask.hidden = false;
     ask.addEventListener('click', fetchToken);
+    // For somebody who is logged in the token is shown at once. That request passes zchatproxy, as the first page
+    // after a log-in does, and so tells the site's open tabs that somebody is there.
+    if (here.person) fetchToken();
   }
 
   document.addEventListener('visibilitychange', async () => {
