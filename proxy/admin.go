@@ -1,0 +1,56 @@
+package proxy
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Admin returns the handler of the admin listener: health, readiness and metrics. None of it shows a
+// secret, a token or personal data.
+func (h *Handler) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, health{Status: "alive"})
+	})
+	mux.HandleFunc("GET /readyz", h.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// health is the body of /healthz and /readyz.
+type health struct {
+	Status  string   `json:"status"`
+	Reasons []string `json:"reasons,omitempty"` // why it is not ready
+}
+
+func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
+	var reasons []string
+	if h.draining.Load() {
+		reasons = append(reasons, "draining: the process has been asked to stop")
+	}
+	for _, s := range h.state.Load().sites {
+		if err := s.secret.Err(); err != nil {
+			reasons = append(reasons, "site "+s.name+": secret: "+err.Error())
+		}
+		if s.helpCenterSecret == nil {
+			continue
+		}
+		if err := s.helpCenterSecret.Err(); err != nil {
+			reasons = append(reasons, "site "+s.name+": help center secret: "+err.Error())
+		}
+	}
+	if len(reasons) > 0 {
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reasons: reasons})
+		return
+	}
+	writeJSON(w, http.StatusOK, health{Status: "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}

@@ -1,0 +1,75 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// hasDirective reports whether a Cache-Control field has a directive, with or without a value (RFC 9111
+// section 5.2).
+func hasDirective(values []string, name string) bool {
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			directive, _, _ := strings.Cut(part, "=")
+			if strings.EqualFold(strings.TrimSpace(directive), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharedFreshness reports whether a response is explicitly fresh for shared caches, which may then give it
+// to other people: a cookie set on it would be theirs too. A lifetime of nothing (max-age=0, an Expires that
+// has passed or is no date) is not freshness.
+func sharedFreshness(h http.Header, now time.Time) bool {
+	cc := h["Cache-Control"]
+	switch {
+	case hasDirective(cc, "no-store"):
+		return false
+	case hasDirective(cc, "public"), hasDirective(cc, "s-maxage"):
+		return true
+	case hasDirective(cc, "private"):
+		return false
+	}
+	if age, ok := directiveSeconds(cc, "max-age"); ok {
+		return age != 0
+	}
+	for _, v := range h["Expires"] {
+		if t, err := http.ParseTime(v); err == nil && t.After(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// directiveSeconds reads a directive's delta-seconds; what is not a number counts as -1, unknown.
+func directiveSeconds(values []string, name string) (seconds int, ok bool) {
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			directive, arg, _ := strings.Cut(part, "=")
+			if !strings.EqualFold(strings.TrimSpace(directive), name) {
+				continue
+			}
+			n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(arg), `"`))
+			if err != nil {
+				n = -1
+			}
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// keepPrivate makes sure that no shared cache stores a response that is about one visitor.
+func keepPrivate(h http.Header) {
+	cc := h["Cache-Control"]
+	switch {
+	case len(cc) == 0:
+		h["Cache-Control"] = []string{"private"}
+	case !hasDirective(cc, "private") && !hasDirective(cc, "no-store"):
+		h["Cache-Control"] = append(append([]string(nil), cc...), "private")
+	}
+}

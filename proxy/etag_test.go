@@ -1,0 +1,129 @@
+package proxy_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"encoding/json"
+	"zchatproxy/proxy"
+)
+
+// conditional is an upstream that answers conditional requests as net/http does, and notes what came.
+type conditional struct {
+	seen http.Header
+}
+
+func (c *conditional) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.seen = r.Header.Clone()
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("ETag", `"v1"`)
+	w.Header().Set("Content-Security-Policy", "script-src 'nonce-fresh'")
+	http.ServeContent(w, r, "", time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC), strings.NewReader(plainPage))
+}
+
+var document = "Sec-Fetch-Dest: document"
+
+func TestValidatorsRoundTrip(t *testing.T) {
+	up := &conditional{}
+	g := newRig(t, up)
+	first := g.get("/", document)
+	tag := first.Header.Get("ETag")
+	again := g.get("/", document, "If-None-Match: "+tag)
+	if again.StatusCode != http.StatusNotModified {
+		t.Fatalf("our own tag gives %d", again.StatusCode)
+	}
+	if got := again.Header.Get("ETag"); got != tag {
+		t.Errorf("304 has ETag %s, the page had %s", got, tag)
+	}
+	if got := up.seen.Get("If-None-Match"); got != `"v1"` {
+		t.Errorf("the upstream saw If-None-Match %s", got)
+	}
+	if got := again.Header.Get("Content-Security-Policy"); got != "" {
+		t.Errorf("a 304 replaces the stored policy with a nonce that the stored page has not: %s", got)
+	}
+}
+
+func TestForeignValidatorsDoNotReviveAPage(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		status  int
+		up      string // If-None-Match that the upstream sees
+	}{
+		{"a tag from before the proxy", []string{document, `If-None-Match: "v1"`}, 200, ""},
+		{"a tag of an older script", []string{document, `If-None-Match: "v1-zchat00000000"`}, 200, ""},
+		{"a date", []string{document, "If-Modified-Since: Wed, 01 Jan 2025 00:00:00 GMT"}, 200, ""},
+		{"an Accept of HTML counts as a document", []string{"Accept: text/html,*/*", `If-None-Match: "v1"`}, 200, ""},
+		{"a list", []string{document, `If-None-Match: "other", W/"v0", "v1"`}, 200, ""},
+		{"a fetch keeps its validators", []string{"Sec-Fetch-Dest: empty", `If-None-Match: "v1"`}, 304, `"v1"`},
+		{"a fetch keeps its date", []string{"Sec-Fetch-Dest: empty", "If-Modified-Since: Wed, 01 Jan 2025 00:00:00 GMT"}, 304, ""},
+		{"star", []string{document, "If-None-Match: *"}, 304, "*"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			up := &conditional{}
+			g := newRig(t, up)
+			if got := g.get("/", tt.headers...); got.StatusCode != tt.status {
+				t.Errorf("status %d, want %d", got.StatusCode, tt.status)
+			}
+			if got := up.seen.Get("If-None-Match"); got != tt.up {
+				t.Errorf("the upstream saw If-None-Match %q, want %q", got, tt.up)
+			}
+		})
+	}
+}
+
+func TestNewSettingsMakeANewTag(t *testing.T) {
+	up := &conditional{}
+	g := newRig(t, up)
+	tag := g.get("/", document).Header.Get("ETag")
+	cfg := g.config
+	cfg.Sites = append([]proxy.Site(nil), cfg.Sites...)
+	cfg.Sites[0].Settings = json.RawMessage(`{"webWidget":{"color":{"theme":"#ff0000"}}}`)
+	if err := g.handler.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	res := g.get("/", document, "If-None-Match: "+tag)
+	if res.StatusCode != 200 || res.Header.Get("ETag") == tag {
+		t.Errorf("status %d and tag %s after the settings changed", res.StatusCode, res.Header.Get("ETag"))
+	}
+}
+
+func TestRangesOfAPage(t *testing.T) {
+	up := &conditional{}
+	g := newRig(t, up)
+	tag := g.get("/", document).Header.Get("ETag")
+	res := g.get("/", document, "Range: bytes=10-20", "If-Range: "+tag)
+	if res.StatusCode != 200 || up.seen.Get("Range") != "" || up.seen.Get("If-Range") != "" {
+		t.Errorf("status %d, the upstream saw Range %q If-Range %q", res.StatusCode, up.seen.Get("Range"), up.seen.Get("If-Range"))
+	}
+	res = g.get("/", "Sec-Fetch-Dest: empty", "Range: bytes=2-8", `If-Range: "v1"`)
+	if res.StatusCode != 206 || res.body != plainPage[2:9] {
+		t.Errorf("a fetch's range gives %d %q", res.StatusCode, res.body)
+	}
+}
+
+func TestPreconditionsOfWrites(t *testing.T) {
+	var seen string
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Get("If-Match")
+		w.Header().Set("ETag", `"v1"`)
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, plainPage)
+	}))
+	tag := g.get("/", document).Header.Get("ETag")
+	for sent, want := range map[string]string{
+		tag:                  `"v1"`,
+		`"v1"`:               `"v1"`,
+		"*":                  "*",
+		tag + `, "x,y"`:      `"v1", "x,y"`,
+		`"v1-zchat00000000"`: `"v1-zchat00000000"`,
+	} {
+		g.do("PUT", "/", "If-Match: "+sent)
+		if seen != want {
+			t.Errorf("If-Match %s went up as %s, want %s", sent, seen, want)
+		}
+	}
+}

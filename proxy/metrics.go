@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics are the process's counters. All labels are bounded: sites, results and reasons are fixed sets.
+type metrics struct {
+	registry    *prometheus.Registry
+	misdirected prometheus.Counter
+	reloads     *prometheus.CounterVec
+
+	requests, pages, tokens, identities, upstreamErrors, bytes *prometheus.CounterVec
+	upstreamSeconds                                            *prometheus.HistogramVec
+
+	mu    sync.Mutex
+	sites map[string]*siteMetrics
+}
+
+// siteMetrics are the counters of one site, looked up once. They outlive reloads, under the site's name.
+type siteMetrics struct {
+	m               *metrics
+	site            string
+	classes         [6]prometheus.Counter // by hundreds of the status; 0 for none
+	injected        prometheus.Counter
+	upstreamSeconds prometheus.Observer
+	bytes           prometheus.Counter
+	signed          prometheus.Counter
+	known           prometheus.Counter
+}
+
+func newMetrics(version string) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zchatproxy_" + name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry:       prometheus.NewRegistry(),
+		misdirected:    prometheus.NewCounter(prometheus.CounterOpts{Name: "zchatproxy_misdirected_requests_total", Help: "Requests for a host that no site has (421)."}),
+		reloads:        counter("reloads_total", "Configuration reloads.", "result"),
+		requests:       counter("requests_total", "Requests by class of the answer's status.", "site", "class"),
+		pages:          counter("pages_total", "HTML responses: injected, or skipped and why.", "site", "result", "reason"),
+		tokens:         counter("tokens_total", "Answers of the token routes.", "site", "kind", "result"),
+		identities:     counter("identity_total", "Outcomes of asking who the visitor is.", "site", "result"),
+		upstreamErrors: counter("upstream_errors_total", "Requests that the upstream did not answer.", "site", "kind"),
+		bytes:          counter("response_bytes_total", "Body bytes sent to visitors.", "site"),
+		upstreamSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "zchatproxy_upstream_seconds", Help: "Time until the upstream's response header.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}, []string{"site"}),
+		sites: make(map[string]*siteMetrics),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zchatproxy_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build.Set(1)
+	m.registry.MustRegister(m.misdirected, m.reloads, m.requests, m.pages, m.tokens, m.identities, m.upstreamErrors, m.bytes,
+		m.upstreamSeconds, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func (m *metrics) site(name string) *siteMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s := m.sites[name]; s != nil {
+		return s
+	}
+	s := &siteMetrics{
+		m: m, site: name,
+		injected:        m.pages.WithLabelValues(name, "injected", ""),
+		upstreamSeconds: m.upstreamSeconds.WithLabelValues(name),
+		bytes:           m.bytes.WithLabelValues(name),
+		signed:          m.tokens.WithLabelValues(name, "chat", "signed"),
+		known:           m.identities.WithLabelValues(name, "known"),
+	}
+	for i := range s.classes {
+		class := "none"
+		if i > 0 {
+			class = strconv.Itoa(i) + "xx"
+		}
+		s.classes[i] = m.requests.WithLabelValues(name, class)
+	}
+	m.sites[name] = s
+	return s
+}
+
+func (s *siteMetrics) request(status int, bytes int64) {
+	class := status / 100
+	if class < 0 || class >= len(s.classes) {
+		class = 0
+	}
+	s.classes[class].Inc()
+	s.bytes.Add(float64(bytes))
+}
+
+func (s *siteMetrics) page(reason Reason) {
+	if reason == "" {
+		s.injected.Inc()
+		return
+	}
+	s.m.pages.WithLabelValues(s.site, "skipped", string(reason)).Inc()
+}
+
+func (s *siteMetrics) token(kind, result string) {
+	if kind == "chat" && result == "signed" {
+		s.signed.Inc()
+		return
+	}
+	s.m.tokens.WithLabelValues(s.site, kind, result).Inc()
+}
+
+func (s *siteMetrics) identityResult(result string) {
+	if result == "known" {
+		s.known.Inc()
+		return
+	}
+	s.m.identities.WithLabelValues(s.site, result).Inc()
+}
+
+func (s *siteMetrics) upstreamError(kind string) {
+	s.m.upstreamErrors.WithLabelValues(s.site, kind).Inc()
+}
+
+func (s *siteMetrics) upstreamAnswered(took time.Duration) {
+	s.upstreamSeconds.Observe(took.Seconds())
+}

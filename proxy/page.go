@@ -1,0 +1,209 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+
+	"zchatproxy/inject"
+	"zchatproxy/proxy/csp"
+)
+
+// modifyResponse is where a response turns round on its way back: names and cookies first, then the page.
+func (s *site) modifyResponse(res *http.Response) error {
+	ex := exchangeOf(res.Request.Context())
+	s.metrics.upstreamAnswered(s.now().Sub(ex.sent))
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		ex.switched = true
+		return nil
+	}
+	if s.upstreamHost != "" {
+		s.renameResponse(ex, res.Header)
+	}
+	s.driveVisitorCookie(ex, res)
+	if s.identity.FromUpstream() {
+		s.identity.StripResponse(res.Header)
+		if res.Body != nil {
+			res.Body = &trailerScrub{ReadCloser: res.Body, res: res, owns: s.identity.Owns}
+		}
+	}
+	s.page(ex, res)
+	if res.ContentLength > 0 {
+		ex.answer.prompt, ex.answer.length = true, res.ContentLength
+	}
+	return nil
+}
+
+// page puts the script into a response that is a page, and says why where it does not.
+func (s *site) page(ex *exchange, res *http.Response) {
+	h := res.Header
+	if res.StatusCode == http.StatusNotModified {
+		if ex.etags.translated {
+			s.revalidated(ex, h)
+		}
+		return
+	}
+	_, html := pageType(h)
+	if !html || !hasBody(res.StatusCode) {
+		return // most responses: nothing to count, nothing to say
+	}
+	reason := ex.skip
+	if reason == "" || reason == ReasonPreview {
+		s.applyPreview(ex, h)
+	}
+	if reason == "" {
+		addVary(h, "Sec-Fetch-Dest")
+		reason = classifyResponse(ex.class, res.StatusCode, h)
+	}
+	where := ""
+	if reason == "" {
+		reason, where = s.insert(ex, res)
+	}
+	s.metrics.page(reason)
+	ex.result = string(reason)
+	if reason == "" {
+		ex.result = "injected"
+	}
+	if ex.explain {
+		h.Set(explainHeader, explanation(ex.result, where))
+	}
+}
+
+func explanation(result, where string) string {
+	if where == "" {
+		return result
+	}
+	return result + "; " + where
+}
+
+// insert looks into a page's head and puts the script there. The header is changed only once it is sure
+// that the script goes in.
+func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where string) {
+	h := res.Header
+	if res.Request.Method == http.MethodHead {
+		// What GET would say, as far as it can be known without a body: the length cannot.
+		s.headerFor(ex, h, page{ex: ex, suffix: s.etagSuffix, length: -1})
+		return Injected, ""
+	}
+	xhtml, _ := pageType(h)
+	contentType := h["Content-Type"]
+	coding, _ := codingOf(h)
+	doc := inject.Open(inject.Source{
+		Body: res.Body, XHTML: xhtml, Charset: charsetOf(contentType[len(contentType)-1]), Coding: coding,
+	})
+	place, err := doc.Locate()
+	if err != nil {
+		res.Body = doc.Pass() // what came still goes out, and then the same error
+		return "upstream-broke-off", ""
+	}
+	if place.Reason != "" {
+		res.Body = doc.Pass()
+		return Reason(place.Reason), ""
+	}
+	element, blocked := s.headerFor(ex, h, page{ex: ex, suffix: s.etagSuffix, length: -1, charset: place.ContentTypeCharset})
+	if blocked != "" {
+		res.Body = doc.Pass()
+		return Reason(blocked), ""
+	}
+	if grown, ok := doc.InsertedLen(element); ok && res.ContentLength >= 0 {
+		p := page{length: res.ContentLength + grown}
+		untrue[0].mend(h, &p)
+		res.ContentLength = p.length
+	} else {
+		ex.answer.prompt, ex.answer.length = true, -1
+		res.ContentLength = 0 // keeps ReverseProxy from flushing too; it reads the length for nothing else
+	}
+	res.Body = doc.Insert(element)
+	if ex.explain {
+		where = fmt.Sprintf("at byte %d, before %q", place.Offset, place.Before)
+	}
+	return Injected, where
+}
+
+// headerFor mends a page's header and returns the element that agrees with its policy. Blocked names what
+// in the policy keeps any script out; then nothing is changed.
+func (s *site) headerFor(ex *exchange, h http.Header, p page) (element []byte, blocked string) {
+	element = s.element
+	enforce, report := h["Content-Security-Policy"], h["Content-Security-Policy-Report-Only"]
+	if len(enforce)+len(report) > 0 {
+		patch := csp.Patch(enforce, report, s.cspNeeds())
+		if patch.Nonce != "" {
+			element = s.snippet.Element(patch.Nonce)
+		}
+		if s.patchCSP {
+			if patch.Blocked != "" {
+				return nil, patch.Blocked
+			}
+			setPolicies(h, patch)
+		}
+	}
+	makeTrue(h, &p)
+	return element, ""
+}
+
+func (s *site) cspNeeds() csp.Needs {
+	return csp.Needs{ScriptHash: s.snippet.Hash(), Widget: s.widget, WidgetURL: s.widgetURL}
+}
+
+func setPolicies(h http.Header, patch csp.Result) {
+	if !patch.Changed {
+		return
+	}
+	if len(patch.Enforce) > 0 {
+		h["Content-Security-Policy"] = patch.Enforce
+	}
+	if len(patch.ReportOnly) > 0 {
+		h["Content-Security-Policy-Report-Only"] = patch.ReportOnly
+	}
+}
+
+// revalidated makes a 304 agree with the page that the browser holds, which has the script in it. A
+// field of a 304 replaces the stored one (RFC 9111 section 3.2), so what would be untrue of that page is
+// left out: a Content-Type without the charset that was added, and a policy with a new nonce, which neither
+// the page's own scripts nor ours carry.
+func (s *site) revalidated(ex *exchange, h http.Header) {
+	ex.result = "revalidated"
+	delete(h, "Content-Type")
+	enforce, report := h["Content-Security-Policy"], h["Content-Security-Policy-Report-Only"]
+	switch {
+	case csp.HasNonce(enforce) || csp.HasNonce(report):
+		delete(h, "Content-Security-Policy")
+		delete(h, "Content-Security-Policy-Report-Only")
+	case s.patchCSP && len(enforce)+len(report) > 0:
+		setPolicies(h, csp.Patch(enforce, report, s.cspNeeds()))
+	}
+	makeTrue(h, &page{ex: ex, suffix: s.etagSuffix, length: -1})
+	addVary(h, "Sec-Fetch-Dest")
+	s.applyPreview(ex, h)
+}
+
+// codingOf reads Content-Encoding: one coding that a page can be rewritten in, or not ok.
+func codingOf(h http.Header) (coding string, ok bool) {
+	v := h["Content-Encoding"]
+	switch len(v) {
+	case 0:
+		return "", true
+	case 1:
+		return v[0], v[0] == "" || inject.Supports(v[0])
+	}
+	return "", false
+}
+
+// trailerScrub removes the identity headers of the "upstream" preset from a response's trailers.
+type trailerScrub struct {
+	io.ReadCloser
+	res  *http.Response
+	owns func(name string) bool
+}
+
+func (t *trailerScrub) Read(p []byte) (int, error) {
+	n, err := t.ReadCloser.Read(p)
+	if err == io.EOF {
+		for name := range t.res.Trailer {
+			if t.owns(name) {
+				delete(t.res.Trailer, name)
+			}
+		}
+	}
+	return n, err
+}

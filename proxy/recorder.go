@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"log"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"zchatproxy/proxy/identity"
+)
+
+// recorder notes what an answer was, for the access log and the metrics. It keeps the whole contract of a
+// ResponseWriter: informational responses pass and are not the status, and Unwrap lets
+// http.ResponseController reach the server's own Flush and Hijack.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+	strip  *identity.Source // removes its headers from informational responses; nil for none
+
+	// What the upstream has flushed leaves at once: with prompt set, every write is flushed but the one that
+	// completes a body of known length, which the server sends by itself. ReverseProxy does the same for
+	// bodies of unknown length only, with a timer that may send the header in a packet of its own.
+	prompt bool
+	length int64 // -1 where it is not known
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(code int) {
+	h := w.Header()
+	if code >= 100 && code < 200 && code != http.StatusSwitchingProtocols {
+		if w.strip != nil {
+			w.strip.StripResponse(h)
+		}
+		w.ResponseWriter.WriteHeader(code)
+		return
+	}
+	if w.status == 0 {
+		w.status = code
+	}
+	if _, ok := h["Content-Type"]; !ok {
+		h["Content-Type"] = nil // else net/http would guess one from the body
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	if w.prompt && err == nil && w.bytes != w.length {
+		err = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+	return n, err
+}
+
+// finish writes the access log's line and counts the request. The line holds no query string, which may
+// hold anything, no header and no address.
+func (h *Handler) finish(ex *exchange, w *recorder, r *http.Request, start time.Time) {
+	status := w.status
+	if ex.switched {
+		status = http.StatusSwitchingProtocols
+	}
+	name := ""
+	if ex.site != nil {
+		name = ex.site.name
+		ex.site.metrics.request(status, w.bytes)
+	} else {
+		h.metrics.misdirected.Inc()
+	}
+	log := ex.state.log
+	if !log.Enabled(r.Context(), slog.LevelInfo) {
+		return
+	}
+	attrs := [...]slog.Attr{
+		slog.String("site", name),
+		slog.String("method", r.Method),
+		slog.String("path", r.URL.Path),
+		slog.Int("status", status),
+		slog.Int64("bytes", w.bytes),
+		slog.Duration("took", ex.state.now().Sub(start)),
+		slog.String("page", ex.result),
+	}
+	n := len(attrs)
+	if ex.result == "" {
+		n--
+	}
+	log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs[:n]...)
+}
+
+// quietLog takes what ReverseProxy has to say besides errors: copies that clients broke off.
+func quietLog(l *slog.Logger, site string) *log.Logger {
+	return slog.NewLogLogger(l.With("site", site).Handler(), slog.LevelDebug)
+}

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"zchatproxy/proxy/identity"
+	"zchatproxy/signer"
+)
+
+// serveToken answers a token route: a fresh token for whoever is asking, or a problem document that
+// says why there is none.
+func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *signer.Signer) {
+	kind := "chat"
+	if sign == s.helpCenter {
+		kind = "help-center"
+	}
+	token, p := s.token(ex, w, r, sign)
+	if p != nil {
+		s.metrics.token(kind, p.result)
+		s.log.LogAttrs(r.Context(), p.level(), "no token", slog.String("site", s.name), slog.String("kind", kind),
+			slog.String("reason", p.result), slog.String("detail", p.detail))
+		p.asJSON = true
+		writeProblem(w, r, *p)
+		return
+	}
+	s.metrics.token(kind, "signed")
+	h := w.Header()
+	h["Content-Type"] = []string{"application/jwt"}
+	h["Content-Length"] = []string{strconv.Itoa(len(token))}
+	io.WriteString(w, token)
+}
+
+// token does the work of serveToken: every reason to refuse, cheapest and least telling first.
+func (s *site) token(ex *exchange, w *recorder, r *http.Request, sign *signer.Signer) (string, *problem) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		return "", &problem{status: http.StatusMethodNotAllowed, result: "method", detail: "A token is fetched with GET."}
+	}
+	if why := crossOrigin(r, ex.origin, ex.trusted); why != "" {
+		return "", &problem{status: http.StatusForbidden, result: "cross-origin", detail: why}
+	}
+	visitor := ex.visitor
+	if s.identity.FromUpstream() {
+		var p *problem
+		if visitor, p = s.askUpstream(ex, r); p != nil {
+			return "", p
+		}
+	}
+	s.setVisitorCookie(ex, w.Header(), visitor)
+	if !visitor.LoggedIn {
+		s.metrics.identityResult(string(visitor.Reason))
+		return "", &problem{status: http.StatusUnauthorized, result: "anonymous", detail: nobodyDetail(visitor)}
+	}
+	s.metrics.identityResult("known")
+	if wait := s.limit.take(visitor.Identity.ID, s.now()); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(wait.Seconds())+1))
+		return "", &problem{status: http.StatusTooManyRequests, result: "limited",
+			detail: "Too many tokens were asked for in a short time. Wait as long as Retry-After says; ZCHAT_TOKEN_LIMIT sets the limit."}
+	}
+	token, err := sign.Sign(signer.Person{
+		ID: visitor.Identity.ID, Email: visitor.Identity.Email, Name: visitor.Identity.Name,
+		EmailVerified: visitor.Identity.EmailVerified,
+	})
+	switch {
+	case err == nil:
+		return token, nil
+	case errors.Is(err, signer.ErrNoSecret):
+		return "", &problem{status: http.StatusServiceUnavailable, result: "no-secret", ours: true,
+			detail: "The proxy has no usable secret for this site. Check ZCHAT_SECRET or the file that ZCHAT_SECRET_FILE names; it is read again by itself."}
+	case errors.Is(err, signer.ErrNoID), errors.Is(err, signer.ErrNoEmail), errors.Is(err, signer.ErrBadEmail):
+		return "", &problem{status: http.StatusUnauthorized, result: "incomplete-identity", detail: "The visitor is logged in, but " + err.Error() + "."}
+	default:
+		return "", &problem{status: http.StatusServiceUnavailable, result: "sign-failed", ours: true, detail: "The token could not be signed: " + err.Error() + "."}
+	}
+}
+
+func nobodyDetail(o identity.Outcome) string {
+	if o.Detail == "" {
+		return "Nobody is logged in: the request carries no identity."
+	}
+	return "Nobody is logged in: " + strings.TrimSuffix(o.Detail, ".") + "."
+}
+
+// crossOrigin says why a request for a token does not come from the site's own pages, "" where it does.
+// A browser tells by Sec-Fetch-Site (Fetch Metadata), or else by Origin (RFC 6454); a request with neither
+// comes from an old browser's same-origin GET, or from no browser, which has no one else's cookies.
+func crossOrigin(r *http.Request, o origin, trusted bool) string {
+	for _, site := range r.Header["Sec-Fetch-Site"] {
+		switch strings.ToLower(strings.TrimSpace(site)) {
+		case "same-origin", "none":
+		case "same-site", "cross-site":
+			return "Tokens are for pages of this very origin: the request came from another site (Sec-Fetch-Site: " + site + ")."
+		default:
+			return "The request's Sec-Fetch-Site header is not one that a browser sends."
+		}
+	}
+	for _, from := range r.Header["Origin"] {
+		if !o.is(from, r.Host) {
+			return "Tokens are for pages of this very origin: the request's Origin is another. Behind a gateway that ends TLS, it must send X-Forwarded-Proto."
+		}
+	}
+	return ""
+}
+
+// askUpstream asks the site itself who the visitor is: a request of its own, with the visitor's
+// cookies, whose answer is used for this visitor and this moment only.
+func (s *site) askUpstream(ex *exchange, r *http.Request) (identity.Outcome, *problem) {
+	ctx, cancel := context.WithTimeout(r.Context(), identityTimeout)
+	defer cancel()
+	unavailable := &problem{status: http.StatusServiceUnavailable, result: "identity-check", ours: true,
+		detail: "The site could not be asked who is logged in. Check that ZCHAT_IDENTITY_PATH answers."}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.upstream.base+s.identityPath, nil)
+	if err != nil {
+		return identity.Outcome{}, unavailable
+	}
+	for _, name := range []string{"Cookie", "Authorization", "User-Agent", "Accept-Language"} {
+		if v := r.Header[name]; v != nil {
+			req.Header[name] = v
+		}
+	}
+	if req.Header["User-Agent"] == nil {
+		req.Header["User-Agent"] = []string{""} // net/http would send its own name
+	}
+	req.Header["Accept"] = []string{"text/html, */*"}
+	req.Header["Cache-Control"] = []string{"no-cache"}
+	req.Host = s.hostUp(r.Host)
+	setForwarded(req.Header, r, ex)
+	res, err := s.upstream.transport.RoundTrip(req)
+	if err != nil {
+		s.metrics.upstreamError(errorKind(err))
+		s.log.Warn("the upstream identity check failed", "site", s.name, "cause", err.Error())
+		return identity.Outcome{}, unavailable
+	}
+	defer res.Body.Close()
+	io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
+	switch code := res.StatusCode; {
+	case code >= 300 && code < 400, code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return identity.Outcome{Reason: "upstream-says-nobody", Detail: "the site answered the identity check with a redirect, 401 or 403"}, nil
+	case code >= 200 && code < 300:
+		return s.identity.Response(res.Header), nil
+	default:
+		s.log.Warn("the upstream identity check failed", "site", s.name, "status", code)
+		return identity.Outcome{}, unavailable
+	}
+}

@@ -1,0 +1,283 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// upstream is a connection pool to one origin.
+type upstream struct {
+	key       upstreamKey
+	base      string // "http://host:port"; for a Unix socket a name that stands for it
+	scheme    string
+	host      string
+	transport *http.Transport
+}
+
+// upstreamKey is everything that makes two upstreams different; a reload keeps the pools whose key is
+// still there.
+type upstreamKey struct {
+	target, ca string
+	insecure   bool
+	timeout    time.Duration
+}
+
+// upstreamPool hands out one upstream for each key, an earlier configuration's where there is one.
+type upstreamPool struct {
+	byKey map[upstreamKey]*upstream
+}
+
+func newUpstreamPool(old *state) *upstreamPool {
+	p := &upstreamPool{byKey: make(map[upstreamKey]*upstream)}
+	if old != nil {
+		for _, s := range old.sites {
+			p.byKey[s.upstream.key] = s.upstream
+		}
+	}
+	return p
+}
+
+func (p *upstreamPool) get(key upstreamKey, target *url.URL) *upstream {
+	u := p.byKey[key]
+	if u == nil {
+		u = newUpstream(key, target)
+		p.byKey[key] = u
+	}
+	return u
+}
+
+// closeUnused closes the idle connections of upstreams that a reload left without a site. Those in use
+// end with their requests.
+func closeUnused(old, st *state) {
+	used := make(map[*upstream]bool, len(st.sites))
+	for _, s := range st.sites {
+		used[s.upstream] = true
+	}
+	for _, s := range old.sites {
+		if !used[s.upstream] {
+			s.upstream.transport.CloseIdleConnections()
+		}
+	}
+}
+
+const (
+	idlePerUpstream = 512              // connections kept for reuse; a proxy has few upstreams and many visitors
+	idleTimeout     = 90 * time.Second // most servers close sooner, and the transport notices
+	dialTimeout     = 10 * time.Second
+	copyBufferSize  = 32 << 10
+)
+
+func newUpstream(key upstreamKey, target *url.URL) *upstream {
+	u := &upstream{key: key, scheme: target.Scheme, host: target.Host}
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	u.transport = &http.Transport{
+		DialContext:           dialer.DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   idlePerUpstream,
+		IdleConnTimeout:       idleTimeout,
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: key.timeout,
+		// The visitor's 100 Continue comes from the upstream: the body is not asked for before it does.
+		ExpectContinueTimeout: key.timeout,
+		// Codings are negotiated between visitor and upstream; the transport must not join in.
+		DisableCompression:     true,
+		ReadBufferSize:         16 << 10,
+		WriteBufferSize:        16 << 10,
+		MaxResponseHeaderBytes: 1 << 20,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: key.insecure},
+	}
+	if key.ca != "" {
+		u.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		u.transport.TLSClientConfig.RootCAs.AppendCertsFromPEM([]byte(key.ca))
+	}
+	if target.Scheme == "unix" {
+		path := target.Path
+		u.scheme, u.host = "http", "localhost"
+		u.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		}
+	}
+	u.base = u.scheme + "://" + u.host
+	return u
+}
+
+// bufferPool lends the buffers that bodies are copied through.
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte {
+	if p, _ := b.pool.Get().(*[copyBufferSize]byte); p != nil {
+		return p[:]
+	}
+	return make([]byte, copyBufferSize)
+}
+
+func (b *bufferPool) Put(p []byte) { b.pool.Put((*[copyBufferSize]byte)(p)) }
+
+// copyBuffers is shared by all sites: buffers hold nothing between uses.
+var copyBuffers = &bufferPool{}
+
+func newReverseProxy(s *site) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:        s.rewrite,
+		Transport:      s.upstream.transport,
+		BufferPool:     copyBuffers,
+		ModifyResponse: s.modifyResponse,
+		ErrorHandler:   s.upstreamFailed,
+		ErrorLog:       quietLog(s.log, s.name),
+	}
+}
+
+// rewrite makes the request for the upstream.
+func (s *site) rewrite(pr *httputil.ProxyRequest) {
+	ex := exchangeOf(pr.In.Context())
+	out := pr.Out
+	out.URL.Scheme, out.URL.Host = s.upstream.scheme, s.upstream.host
+	exactTarget(out.URL, pr.In)
+	out.Host = s.hostUp(pr.In.Host)
+	setForwarded(out.Header, pr.In, ex)
+	if s.upstreamHost != "" {
+		s.renameRequest(ex, out.Header)
+	}
+	if b, ok := pr.In.Body.(*requestBody); ok {
+		out.Trailer = b.trailer
+	}
+}
+
+// exactTarget makes the request target go up byte for byte: ReverseProxy drops query parameters that it
+// cannot parse, and net/url writes some characters in another way than they came.
+func exactTarget(u *url.URL, in *http.Request) {
+	u.RawQuery = in.URL.RawQuery
+	path := rawPath(in)
+	// net/http takes an Opaque that begins with two slashes for an authority; such a path goes up as
+	// net/url writes it.
+	if path != u.EscapedPath() && strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") {
+		u.Opaque = path
+	}
+}
+
+// dropForeignUpgrades removes the offers to switch to another HTTP or to TLS: a tunnel of that kind would
+// carry requests past every rule of the proxy.
+func dropForeignUpgrades(h http.Header) {
+	values := h["Upgrade"]
+	if len(values) == 0 {
+		return
+	}
+	var kept []string
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			part = strings.TrimSpace(part)
+			name := strings.ToLower(part)
+			if name == "" || name == "h2c" || name == "h2" || strings.HasPrefix(name, "http/") || strings.HasPrefix(name, "tls/") || name == "http" || name == "tls" {
+				continue
+			}
+			kept = append(kept, part)
+		}
+	}
+	delete(h, "Http2-Settings")
+	if len(kept) == 0 {
+		delete(h, "Upgrade")
+		return
+	}
+	h["Upgrade"] = []string{strings.Join(kept, ", ")}
+}
+
+// requestBody passes a request's body up. It remembers whether it was the visitor's side that broke off,
+// and hands over the trailers that may pass.
+type requestBody struct {
+	io.ReadCloser
+	ex      *exchange
+	in      *http.Request // whose Trailer net/http fills when the body ends
+	trailer http.Header   // sent up; filled before the transport sees the end of the body
+}
+
+func newRequestBody(ex *exchange, r *http.Request) *requestBody {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	b := &requestBody{ReadCloser: r.Body, ex: ex, in: r}
+	if r.ContentLength < 0 {
+		b.trailer = make(http.Header, len(r.Trailer))
+		for name := range r.Trailer {
+			b.trailer[name] = nil // announced
+		}
+	}
+	return b
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	switch {
+	case err == nil:
+	case err == io.EOF:
+		b.takeTrailer()
+	default:
+		b.ex.bodyFailed.Store(true)
+	}
+	return n, err
+}
+
+// takeTrailer lets through the trailers that are no identity and no framing (RFC 9110 section 6.5.1).
+func (b *requestBody) takeTrailer() {
+	if b.trailer == nil {
+		return
+	}
+	for name, v := range b.in.Trailer {
+		switch name {
+		case "Transfer-Encoding", "Content-Length", "Trailer", "Host", "Cookie", "Authorization":
+			continue
+		}
+		if !b.ex.site.identity.Guards(name) {
+			b.trailer[name] = v
+		}
+	}
+}
+
+// upstreamFailed answers for an upstream that did not.
+func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
+	ex := exchangeOf(r.Context())
+	switch {
+	case ex.bodyFailed.Load():
+		ex.result = "bad-request-body"
+		w.Header().Set("Connection", "close")
+		writeProblem(w, r, problem{status: http.StatusBadRequest, detail: "The request's body broke off or is malformed."})
+		return
+	case r.Context().Err() != nil:
+		ex.result = "client-gone"
+		panic(http.ErrAbortHandler) // nobody is there to read an answer
+	}
+	kind := errorKind(err)
+	s.metrics.upstreamError(kind)
+	s.log.Error("the upstream failed", "site", s.name, "kind", kind, "cause", err.Error())
+	ex.result = "upstream-" + kind
+	if kind == "timeout" {
+		writeProblem(w, r, problem{status: http.StatusGatewayTimeout, detail: "The site behind this address took too long to answer. Please try again in a moment."})
+		return
+	}
+	writeProblem(w, r, problem{status: http.StatusBadGateway, detail: "The site behind this address cannot be reached. Please try again in a moment."})
+}
+
+// errorKind is the bounded label of an upstream error.
+func errorKind(err error) string {
+	var netErr net.Error
+	var opErr *net.OpError
+	var certErr *tls.CertificateVerificationError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
+		return "timeout"
+	case errors.As(err, &certErr):
+		return "certificate"
+	case errors.As(err, &opErr) && opErr.Op == "dial":
+		return "connect"
+	}
+	return "protocol"
+}
