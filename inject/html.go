@@ -251,11 +251,16 @@ func (s *search) unless(r Reason) Reason {
 		return r
 	}
 	text := bytes.TrimLeft(s.t.v.text[s.t.v.begin():], " \t\r\n\f")
-	switch {
-	case len(text) == 0:
+	if len(text) == 0 {
 		return Empty
-	case text[0] == '{' || text[0] == '[' || text[0] == '"' || bytes.HasPrefix(text, []byte("<?xml")) || bytes.IndexByte(text, 0) >= 0:
-		return NotHTML
 	}
-	return Fragment
+	// Only the first byte and whole tokens may count here: what else has arrived is chance.
+	switch c := text[0]; {
+	case c == '{' || c == '[' || c == '"': // JSON
+	case c < ' ' || c == 0x89 || c == 0xff: // an image, an archive
+	case bytes.HasPrefix(text, []byte("<?xml")): // a feed
+	default:
+		return Fragment
+	}
+	return NotHTML
 }
