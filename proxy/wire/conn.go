@@ -1,18 +1,14 @@
 package wire
 
 import (
+	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
 )
-
-// ErrMalformed is in the chain of the error that reading a request's body ends in when its
-// chunks or trailers are malformed. The connection cannot be used after that: answer 400.
-var ErrMalformed = errors.New("malformed request body")
 
 // Config sets the guard's limits. The zero value is ready for use.
 type Config struct {
@@ -38,10 +34,14 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// poison ends whatever line net/http is in the middle of, and adds one that is neither
-// a request line nor a field. So readRequest fails however much of a head it has
-// seen, before the head's end, and answers 400.
-const poison = "\r\n\x00\r\n\r\n"
+// poison spoils the line that net/http is in the middle of, if any, and then adds one that is neither a
+// request line nor a field. So its parsing fails wherever in a head, in a chunked body's
+// framing or in trailers it has come to, before the end of that.
+//
+// It must not begin with a line end, which would be the end of the head where a line has
+// just ended. And its first line must end in a bare LF: net/http ignores
+// what stands in a chunk extension, but not that.
+const poison = "\x00\n\x00\r\n\r\n"
 
 // filling is repeated until net/http's own limit is reached. It must not hold a line feed.
 const filling = 'a'
@@ -96,6 +96,29 @@ func Release(c net.Conn) {
 	}
 }
 
+// ConnContext is for http.Server.ConnContext: it lets handlers ask for BodyFault.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if f, ok := c.(interface{ fault() error }); ok {
+		return context.WithValue(ctx, connKey{}, f)
+	}
+	return ctx
+}
+
+// connKey is the context key of the guarded connection.
+type connKey struct{}
+
+// BodyFault tells a handler for which reading the request's body has failed whether that was the client's
+// fault: it returns what was wrong with the chunks or trailers, and nil if nothing was or if the
+// connection is not guarded. The answer to it is 400, and net/http closes the
+// connection by itself after it. The error holds nothing that the client sent. (Where a client sends several
+// requests at once, one that fails for another reason may be told of the fault in the one behind it.)
+func BodyFault(ctx context.Context) error {
+	if f, ok := ctx.Value(connKey{}).(interface{ fault() error }); ok {
+		return f.fault()
+	}
+	return nil
+}
+
 type closeWriter interface{ CloseWrite() error }
 
 // mode is what Read does.
@@ -106,7 +129,6 @@ const (
 	poisoning
 	fillingUp
 	draining // the server has all it gets; only the connection's end still matters to it
-	broken   // in the middle of a body
 )
 
 // conn is a guarded connection. Only one goroutine may read at a time, as with net/http; the rest
@@ -120,11 +142,21 @@ type conn struct {
 	// stash holds bytes that came behind a request for an upgrade in one read.
 	// Whether they are HTTP is only known when the server has answered.
 	stash    []byte
-	refused  atomic.Bool
-	released atomic.Bool
+	deadline deadline
+	// bodyFault is set once net/http was given something of the poison for a body.
+	bodyFault atomic.Pointer[fault]
+	within    atomic.Bool // a request has begun and not ended, as far as was read
+	released  atomic.Bool
 }
 
 func (c *conn) release() { c.released.Store(true) }
+
+func (c *conn) fault() error {
+	if f := c.bodyFault.Load(); f != nil {
+		return f
+	}
+	return nil
+}
 
 // Read reads from the connection what the server may see.
 func (c *conn) Read(p []byte) (int, error) {
@@ -135,23 +167,28 @@ func (c *conn) Read(p []byte) (int, error) {
 		return c.readRaw(p)
 	case c.mode != passing:
 		return c.readRefused(p)
-	case c.guard.upgrade:
-		return c.readAfterUpgrade(p)
+	case c.guard.upgrade && len(p) == 1:
+		return 0, c.readUndecided(p)
 	}
+	// Whether or not an upgrade was asked for: the server goes on with HTTP.
+	c.guard.upgrade = false
 	n, err := c.readRaw(p)
 	passed := c.guard.scan(p[:n])
-	if passed == n {
-		return n, err
+	if within := c.guard.within(); within != c.within.Load() {
+		c.within.Store(within)
 	}
-	if c.guard.fault == nil { // stopped behind a request for an upgrade
-		c.stash = append(append([]byte(nil), p[passed:n]...), c.stash...)
+	if c.guard.fault != nil {
+		c.refuse()
+		if passed == 0 {
+			return c.readRefused(p)
+		}
 		return passed, nil
 	}
-	c.refuse()
-	if passed == 0 {
-		return c.readRefused(p)
+	if passed < n { // stopped behind a request for an upgrade
+		c.stash = append(append([]byte(nil), p[passed:n]...), c.stash...)
+		err = nil // it comes again
 	}
-	return passed, nil
+	return passed, err
 }
 
 // readRaw reads what was set aside, else from the connection.
@@ -164,36 +201,37 @@ func (c *conn) readRaw(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// readAfterUpgrade reads the one byte that net/http reads in the background while the
-// handler decides on an upgrade. It is passed on in any case, since it may belong to the
-// next protocol. A second read before a release means that the server goes on with HTTP:
-// by then the byte has been judged like any other, and a fault ends in poison.
-func (c *conn) readAfterUpgrade(p []byte) (int, error) {
-	n, err := c.readRaw(p[:1])
-	if n == 1 {
-		c.guard.upgrade = false
-		if c.guard.scan(p[:1]) == 0 {
-			c.refuse()
+// readUndecided stands for the read of a single byte by which net/http notices in the background
+// that the client leaves, while a handler decides on an upgrade. If a byte comes, it
+// belongs to the next request or to the next protocol, and nobody knows yet to which. So it is
+// set aside, and the read waits for the end that net/http puts to it by a deadline when the handler
+// has returned or hijacked the connection. (Passed on, it would also be lost with a handler
+// that hijacks and ignores what is buffered, as httputil.ReverseProxy does.)
+func (c *conn) readUndecided(p []byte) error {
+	if len(c.stash) == 0 {
+		n, err := c.Conn.Read(p)
+		if n == 0 {
+			return err
+		}
+		c.stash = append(c.stash, p[0])
+		if err != nil {
+			return err
 		}
 	}
-	return n, err
+	return c.deadline.wait()
 }
 
 // refuse turns the guard's fault into what Read does from now on.
 func (c *conn) refuse() {
 	f := c.guard.fault
-	c.stash = nil
-	c.refused.Store(true)
 	switch f.remedy {
-	case answer400:
+	case answer400, failBody:
 		c.mode, c.poison = poisoning, poison
 	case answer431:
 		c.mode = fillingUp
 	case answerByServer:
 		c.mode = draining
 		return // it counts as net/http's refusal
-	case failBody:
-		c.mode = broken
 	}
 	if c.onRefuse != nil {
 		c.onRefuse(c.RemoteAddr(), f)
@@ -204,6 +242,9 @@ func (c *conn) refuse() {
 func (c *conn) readRefused(p []byte) (int, error) {
 	switch c.mode {
 	case poisoning:
+		if c.guard.fault.remedy == failBody {
+			c.bodyFault.Store(c.guard.fault)
+		}
 		if n := copy(p, c.poison); n > 0 {
 			c.poison = c.poison[n:]
 			return n, nil
@@ -214,10 +255,6 @@ func (c *conn) readRefused(p []byte) (int, error) {
 			p[i] = filling
 		}
 		return len(p), nil
-	case broken:
-		// A net.OpError, since net/http closes without a word of its own on those:
-		// the handler has answered.
-		return 0, &net.OpError{Op: "read", Net: "http", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: c.guard.fault}
 	}
 	// Not io.EOF: net/http would take it for the client's leaving, and
 	// abort the request that it may still be answering.
@@ -228,11 +265,12 @@ func (c *conn) readRefused(p []byte) (int, error) {
 	}
 }
 
-// Close closes the connection; a refused one lingers for a moment in the background,
-// so that the client can read the answer.
+// Close closes the connection. Where more of a request may come, which the guard or net/http has
+// refused, it lingers for a moment in the background, so that the client can read the answer.
 func (c *conn) Close() error {
+	c.deadline.close()
 	half, ok := c.Conn.(closeWriter)
-	if !ok || !c.refused.Swap(false) || half.CloseWrite() != nil {
+	if !ok || !c.within.Swap(false) || c.released.Load() || half.CloseWrite() != nil {
 		return c.Conn.Close()
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
@@ -241,6 +279,20 @@ func (c *conn) Close() error {
 		io.CopyN(io.Discard, onlyReader{c.Conn}, lingerBytes)
 	}()
 	return nil
+}
+
+// SetDeadline is net.Conn's.
+func (c *conn) SetDeadline(t time.Time) error {
+	err := c.Conn.SetDeadline(t)
+	c.deadline.set(t)
+	return err
+}
+
+// SetReadDeadline is net.Conn's.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	c.deadline.set(t)
+	return err
 }
 
 // onlyReader hides every other method.

@@ -17,9 +17,9 @@
 //     here could cut into the response to an earlier, pipelined request; net/http reads the
 //     next head only when that response is out. A head over the limits is
 //     filled up to net/http's own limit instead, which it answers with 431.
-//   - In a chunked body, reading fails with an error that wraps [ErrMalformed], for
-//     the handler to answer 400 to; net/http closes the connection after that.
+//   - In a chunked body it does the same, and reading the body fails in the handler, which finds
+//     out by [BodyFault] that 400 is the answer. net/http closes the connection after that.
 //
-// A connection that was hijacked carries another protocol, and the guard must be told
-// so: set [ConnState] as the server's hook, or call [Release].
+// The server's hooks make this complete: set [ConnContext] for BodyFault, and [ConnState] so
+// that a hijacked connection, which carries another protocol, is let go.
 package wire

@@ -11,9 +11,6 @@ type fault struct {
 // Error says why, without anything that the client sent.
 func (f *fault) Error() string { return f.why }
 
-// Is makes faults of bodies match ErrMalformed.
-func (f *fault) Is(target error) bool { return f.remedy == failBody && target == ErrMalformed }
-
 type remedy int
 
 const (
@@ -144,6 +141,9 @@ func newGuard(c Config) guard {
 	return g
 }
 
+// within says whether a request, or a refusal, is under way.
+func (g *guard) within() bool { return g.state != stateStart || g.blank }
+
 // scan judges b, which follows what it was given before, and returns how many of its bytes the server
 // may have. Fewer than len(b) means a fault, or the end of a request for an upgrade.
 func (g *guard) scan(b []byte) int {
@@ -189,12 +189,15 @@ func (g *guard) scanHead(b []byte) int {
 		return 0
 	}
 	b = b[:min(len(b), limit-g.used)]
-	n := g.run(b)
-	if n == 0 && g.stepHead(b[0]) {
-		n = 1
+	if n := g.run(b); n > 0 {
+		g.used += n
+		return n
 	}
-	g.used += n
-	return n
+	g.used++ // before the step, which may begin another count
+	if !g.stepHead(b[0]) {
+		return 0
+	}
+	return 1
 }
 
 // run takes the bytes that leave the state as it is.
