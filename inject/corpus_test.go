@@ -86,7 +86,7 @@ func pages(t testing.TB) []document {
 		}
 		docs = append(docs, doc)
 	}
-	if len(docs) < 0 {
+	if len(docs) < 60 {
 		t.Fatalf("only %d pages", len(docs))
 	}
 	return docs
