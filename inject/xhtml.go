@@ -263,6 +263,7 @@ func (s *xmlSearch) endTag() bool {
 	if c, ok := t.at(t.pos); ok && (c == '>' || isSpace(c)) {
 		return s.fail(XHTMLMalformed)
 	}
+	t.attrs = t.attrs[:0]
 	if t.tag(tokEnd) != tokEnd {
 		return s.cut()
 	}
