@@ -1,0 +1,267 @@
+package widget_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"zchatproxy/cmd/zchatproxy/demo/widget"
+	"zchatproxy/inject/snippet"
+)
+
+// patience is for a browser on a busy machine.
+const patience = 2 * time.Minute
+
+// chromium starts the browser that all tests share; each test gets a context,
+// that is a set of cookies and storage, of its own.
+var chromium = sync.OnceValues(func() (context.Context, error) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU))
+	stopChromium = cancel
+	return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
+})
+
+var stopChromium = func() {}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	stopChromium()
+	os.Exit(code)
+}
+
+// site is the site of a test as the visitor sees it: pages, the proxy's token
+// route and cookie, and the stand-in widgets.
+type site struct {
+	*httptest.Server
+	t   *testing.T
+	ctx context.Context // browser context, and its first tab
+
+	tabs int
+
+	mu     sync.Mutex
+	page   string
+	frames []frame // shown at /frame/0, …
+}
+
+// frame is a document with its media type.
+type frame struct{ kind, html string }
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	ctx, err := chromium()
+	if err != nil {
+		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
+			t.Fatalf("no Chromium: %v", err)
+		}
+		t.Skipf("no Chromium: %v", err)
+	}
+	s := &site{t: t}
+	var cancel context.CancelFunc
+	ctx, cancel = context.WithTimeout(ctx, patience)
+	t.Cleanup(cancel)
+	s.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.servePage)
+	mux.HandleFunc("/frame/{n}", s.serveFrame)
+	mux.HandleFunc("/blank", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/plain") })
+	mux.HandleFunc("/favicon.ico", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
+	mux.HandleFunc("/as/{who}", s.serveLogIn)
+	mux.HandleFunc("/for/{kind}/jwt", s.serveToken)
+	mux.HandleFunc("/for/{kind}/jwt/help-center", s.serveToken)
+	for _, kind := range []string{"classic", "messaging", "chat"} {
+		h, err := widget.New(kind, verify)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux.Handle("/widget/"+kind+"/", h)
+	}
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s
+}
+
+func (s *site) servePage(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprint(w, s.page)
+}
+
+func (s *site) serveFrame(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.PathValue("n"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil || n >= len(s.frames) {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", s.frames[n].kind)
+	fmt.Fprint(w, s.frames[n].html)
+}
+
+// serveLogIn logs the browser in as who, out for "nobody".
+func (s *site) serveLogIn(w http.ResponseWriter, r *http.Request) {
+	who := r.PathValue("who")
+	age := 3600
+	if who == "nobody" {
+		who, age = "", -1
+	}
+	http.SetCookie(w, &http.Cookie{Name: "session", Value: who, Path: "/", MaxAge: age, HttpOnly: true})
+	http.SetCookie(w, &http.Cookie{Name: "__zchat_visitor", Value: "v-" + who, Path: "/", MaxAge: age})
+	w.WriteHeader(204)
+}
+
+// serveToken is the token route of one kind of widget.
+func (s *site) serveToken(w http.ResponseWriter, r *http.Request) {
+	session, err := r.Cookie("session")
+	if err != nil {
+		http.SetCookie(w, &http.Cookie{Name: "__zchat_visitor", Path: "/", MaxAge: -1})
+		w.WriteHeader(401)
+		return
+	}
+	kind := r.PathValue("kind")
+	if strings.HasSuffix(r.URL.Path, "help-center") {
+		kind = "help-center"
+	}
+	w.Header().Set("Content-Type", "application/jwt")
+	fmt.Fprint(w, sign(kind, session.Value))
+}
+
+// tab is one tab of the site's browser context.
+type tab struct {
+	s   *site
+	ctx context.Context
+
+	mu      sync.Mutex
+	console []string // errors and warnings, uncaught exceptions
+}
+
+// newTab opens a tab. The first one of a site is there already.
+func (s *site) newTab() *tab {
+	s.t.Helper()
+	tb := &tab{s: s, ctx: s.ctx}
+	if s.tabs++; s.tabs > 1 {
+		var cancel context.CancelFunc
+		tb.ctx, cancel = chromedp.NewContext(s.ctx)
+		s.t.Cleanup(cancel)
+	}
+	err := chromedp.Do(tb.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
+		return err
+	}))
+	if err == nil {
+		err = chromedp.Listen(tb.ctx, tb.hear)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return tb
+}
+
+func (tb *tab) hear(event any) {
+	var line string
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		line = e.ExceptionDetails.Text
+		if e.ExceptionDetails.Exception != nil {
+			line += " " + e.ExceptionDetails.Exception.Description
+		}
+	case *runtime.EventConsoleAPICalled:
+		line = "console." + string(e.Type)
+	case *log.EventEntryAdded:
+		line = e.Entry.Text + " " + e.Entry.URL
+	}
+	if line != "" {
+		tb.mu.Lock()
+		defer tb.mu.Unlock()
+		tb.console = append(tb.console, line)
+	}
+}
+
+// clean fails the test for anything on the console.
+func (tb *tab) clean() {
+	tb.s.t.Helper()
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	for _, line := range tb.console {
+		tb.s.t.Errorf("on the console: %s", line)
+	}
+}
+
+// element renders the script for a widget.
+func element(t *testing.T, c snippet.Config) string {
+	t.Helper()
+	c.RoutePrefix = "/for/" + c.Widget
+	rendered, err := snippet.Render(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(rendered.Element(""))
+}
+
+func (tb *tab) load(path string) {
+	tb.s.t.Helper()
+	if err := chromedp.Do(tb.ctx, chromedp.Navigate(tb.s.URL+path)); err != nil {
+		tb.s.t.Fatal(err)
+	}
+}
+
+// eval runs js, awaits its value and returns that as JSON.
+func (tb *tab) eval(js string) string {
+	tb.s.t.Helper()
+	raw, err := chromedp.Run(tb.ctx, chromedp.Evaluate[json.RawMessage](
+		"Promise.resolve("+js+").then(v=>v===undefined?null:v)", chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
+	if err != nil {
+		tb.s.t.Fatalf("%s: %v", js, err)
+	}
+	return string(raw)
+}
+
+// await returns js, as JSON, as soon as it is want, or what it is after a while.
+func (tb *tab) await(js, want string) string {
+	tb.s.t.Helper()
+	wait := fmt.Sprintf(`new Promise(function(done){var end=performance.now()+8000;(function look(){
+var v;try{v=JSON.stringify(%s)}catch(e){v=JSON.stringify(String(e))}
+if(v===%q||performance.now()>end)done(String(v));else requestIdleCallback(look,{timeout:20})})()})`, js, want)
+	var got string
+	if err := json.Unmarshal([]byte(tb.eval(wait)), &got); err != nil {
+		tb.s.t.Fatal(err)
+	}
+	return got
+}
+
+// expect fails the test unless js comes to be want, as JSON.
+func (tb *tab) expect(js, want string) {
+	tb.s.t.Helper()
+	if got := tb.await(js, want); got != want {
+		tb.s.t.Errorf("%s:\n got %s\nwant %s", js, got, want)
+	}
+}
+
+// as logs the browser in as who, "nobody" for out, by a request of the tab's page.
+func (tb *tab) as(who string) {
+	tb.s.t.Helper()
+	tb.eval("fetch('/as/" + who + "').then(function(){})")
+}
