@@ -213,6 +213,9 @@ func lookalike(n []byte) bool {
 
 // fieldEnds judges the field that was just read, if it matters.
 func (g *guard) fieldEnds() bool {
+	if g.valueLen > len(g.value) {
+		return g.fail(answer400, "Content-Length or Transfer-Encoding is too long")
+	}
 	switch g.header {
 	case headerHost:
 		if g.hosts++; g.hosts > 1 {
@@ -232,11 +235,8 @@ func (g *guard) fieldEnds() bool {
 	return true
 }
 
-// trimmedValue is the value that was kept, nil when there is none or it was too long.
+// trimmedValue is the value that was kept.
 func (g *guard) trimmedValue() []byte {
-	if g.valueLen > len(g.value) {
-		return nil
-	}
 	return bytes.TrimRight(g.value[:g.valueLen], " \t")
 }
 
@@ -309,7 +309,7 @@ func (g *guard) messageEnds() {
 func (g *guard) authorityMatches() bool {
 	target := g.target[:min(g.targetLen, len(g.target))]
 	scheme, rest, found := bytes.Cut(target, []byte("://"))
-	if !found || len(scheme) == 0 {
+	if !found || !isScheme(scheme) {
 		return false
 	}
 	end := bytes.IndexAny(rest, "/?#")
@@ -333,6 +333,17 @@ func (g *guard) authorityMatches() bool {
 	}
 	host := bytes.TrimRight(g.host[:g.hostLen], " \t")
 	return bytes.EqualFold(withoutPort(authority, scheme), withoutPort(host, scheme))
+}
+
+// isScheme follows RFC 3986 section 3.1.
+func isScheme(b []byte) bool {
+	for i, c := range b {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (i == 0 || !digit(c) && c != '+' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 // withoutPort cuts the port if it is the scheme's own.

@@ -19,10 +19,10 @@ type refRequest struct {
 var (
 	refLine   = regexp.MustCompile(`^([!#$%&'*+.^_` + "`" + `|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])$`)
 	refField  = regexp.MustCompile(`^([!#$%&'*+.^_` + "`" + `|~0-9A-Za-z-]+):((?:[\t\x20-\x7e]|[^\x00-\x7f])*)$`)
-	refLength = regexp.MustCompile(`^[0-9]{1,18}$`)
+	refLength = regexp.MustCompile(`^[0-9]+$`)
 	refSize   = regexp.MustCompile(`^([0-9a-fA-F]{1,15})(?:[ \t]*;(?:[\t\x20-\x7e]|[^\x00-\x7f])*)?$`)
 	refFold   = regexp.MustCompile(`[^a-z]`)
-	refTarget = regexp.MustCompile(`^([^:]+)://([A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+)(?:[/?#].*)?$`)
+	refTarget = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://([A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+)(?:[/?#].*)?$`)
 )
 
 // reference returns the requests whose heads are acceptable, up to the first that is not.
@@ -45,13 +45,14 @@ func reference(input []byte) []refRequest {
 		if coding != nil {
 			r.body, after, r.whole = refChunks(after)
 		} else if length != nil {
-			n, err := strconv.Atoi(length[0])
+			n, err := strconv.ParseInt(length[0], 10, 64)
 			if err != nil {
 				return requests
 			}
-			r.whole = n <= len(after)
-			n = min(n, len(after))
-			r.body, after = after[:n], after[n:]
+			runes := []rune(after)
+			r.whole = n <= int64(len(runes))
+			n = min(n, int64(len(runes)))
+			r.body, after = string(runes[:n]), string(runes[n:])
 		}
 		requests = append(requests, r)
 		if !r.whole {
@@ -85,7 +86,11 @@ func refHead(head string) (r refRequest, fields map[string][]string, ok bool) {
 		if folded := refFold.ReplaceAllString(name, "-"); folded != name && (folded == "content-length" || folded == "transfer-encoding") {
 			return r, nil, false
 		}
-		fields[name] = append(fields[name], strings.Trim(f[2], " \t"))
+		value := strings.TrimLeft(f[2], " \t")
+		if (name == "content-length" || name == "transfer-encoding") && len([]rune(value)) > 24 {
+			return r, nil, false // nothing that is right is as long
+		}
+		fields[name] = append(fields[name], strings.TrimRight(value, " \t"))
 	}
 	old := line[4] == "0"
 	hosts, length, coding := fields["host"], fields["content-length"], fields["transfer-encoding"]
@@ -102,6 +107,10 @@ func refHead(head string) (r refRequest, fields map[string][]string, ok bool) {
 	if r.target[0] != '/' && r.target[0] != '*' && r.method != "CONNECT" {
 		t := refTarget.FindStringSubmatch(r.target)
 		if t == nil || len(hosts) == 1 && refHost(t[2], t[1]) != refHost(r.host, t[1]) {
+			return r, nil, false
+		}
+		// No host is as long; the guard has room for these.
+		if len(r.host) > maxAuthority || len(t[1]+"://"+t[2]) > len("https://")+maxAuthority {
 			return r, nil, false
 		}
 		r.host = t[2]
@@ -199,6 +208,7 @@ var refusedStreams = func() []refused {
 		{"coding and length", post + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", answer400},
 		{"coding that is unknown and length", post + "Transfer-Encoding: x\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", answer400},
 		{"coding in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", answer400},
+		{"coding with much white space", post + "Transfer-Encoding: chunked" + strings.Repeat(" ", 30) + "\r\n\r\n0\r\n\r\n", answer400},
 		{"two codings", post + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", answer400},
 		{"equal lengths", post + "Content-Length: 2\r\nContent-Length: 2\r\n\r\nhi", answer400},
 		{"folded field", get + "X: a\r\n b\r\n\r\n", answer400},
