@@ -59,6 +59,7 @@ func checkSplice(tb testing.TB, stream, text []byte, at int, p *Piece) []byte {
 type encoder struct {
 	name   string
 	encode func(text []byte, flushes []int) []byte
+	late   int // how many bytes of text may be late behind a flush
 }
 
 type flushWriter interface {
@@ -89,12 +90,12 @@ func withFlushes(open func(io.Writer) (flushWriter, error)) func([]byte, []int) 
 // encoders are all levels of the two libraries.
 func encoders() (all []encoder) {
 	for level := stdgzip.HuffmanOnly; level <= stdgzip.BestCompression; level++ {
-		all = append(all, encoder{fmt.Sprintf("std%d", level), withFlushes(func(w io.Writer) (flushWriter, error) {
+		all = append(all, encoder{name: fmt.Sprintf("std%d", level), encode: withFlushes(func(w io.Writer) (flushWriter, error) {
 			return stdgzip.NewWriterLevel(w, level)
 		})})
 	}
 	for level := gzip.StatelessCompression; level <= gzip.BestCompression; level++ {
-		all = append(all, encoder{fmt.Sprintf("klauspost%d", level), withFlushes(func(w io.Writer) (flushWriter, error) {
+		all = append(all, encoder{name: fmt.Sprintf("klauspost%d", level), encode: withFlushes(func(w io.Writer) (flushWriter, error) {
 			return gzip.NewWriterLevel(w, level)
 		})})
 	}

@@ -26,7 +26,7 @@ func tool(t *testing.T, name string) string {
 // filter encodes by a program that reads standard input.
 func filter(t *testing.T, name string, args ...string) encoder {
 	path := tool(t, name)
-	return encoder{fmt.Sprint(name, args), func(text []byte, _ []int) []byte {
+	return encoder{name: fmt.Sprint(name, args), encode: func(text []byte, _ []int) []byte {
 		cmd := exec.Command(path, args...)
 		cmd.Stdin = bytes.NewReader(text)
 		cmd.Stderr = os.Stderr
@@ -54,7 +54,7 @@ sys.stdout.buffer.write(out + z.compress(text[at:]) + z.flush())
 // zlibEncoder encodes with zlib, by way of Python.
 func zlibEncoder(t *testing.T, level, mem, window, strategy, kind int) encoder {
 	name := fmt.Sprintf("zlib(%d,%d,%d,%d,%d)", level, mem, window, strategy, kind)
-	return encoder{name, func(text []byte, flushes []int) []byte {
+	return encoder{name: name, encode: func(text []byte, flushes []int) []byte {
 		args := []string{"-c", zlibScript}
 		for _, n := range append([]int{level, mem, window, strategy, kind}, flushes...) {
 			args = append(args, fmt.Sprint(n))
@@ -91,7 +91,7 @@ func toolEncoders(t *testing.T) (all []encoder) {
 // zopfli reads a file. It is slow, so long texts go to gzip.
 func zopfli(t *testing.T) encoder {
 	path := tool(t, "zopfli")
-	return encoder{"zopfli", func(text []byte, _ []int) []byte {
+	return encoder{name: "zopfli", encode: func(text []byte, _ []int) []byte {
 		if len(text) > 20_000 {
 			return filter(t, "gzip", "-9").encode(text, nil)
 		}
