@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -74,16 +76,21 @@ func TestOutageKeepsLastGoodKeys(t *testing.T) {
 				fail(g)
 				signer := &gateway{keys: map[string]*ecdsa.PrivateKey{"k1": key}}
 				before := g.fetches()
-				for range 24 * 60 {
-					pass(time.Minute)
+				for range 3600 {
+					pass(time.Second)
 					start := time.Now()
-					wantReason(t, s, signer.assertion(t, "k1"), "")
+					if _, err := s.verifier.keys.key(t.Context(), "k1"); err != nil {
+						t.Fatalf("key: %v", err)
+					}
 					if waited := time.Since(start); waited != 0 {
 						t.Fatalf("a visitor waited %v although the key is held", waited)
 					}
 				}
-				if n := g.fetches() - before; n < 60 || n > 24*60 {
-					t.Errorf("%d fetches during a day's outage", n)
+				wantReason(t, s, signer.assertion(t, "k1"), "")
+				// From the first refresh on, about one fetch in each backoff.
+				most := int((time.Hour-refreshAfter)/maxBackoff) + 5
+				if n := g.fetches() - before; n < most/2 || n > most {
+					t.Errorf("%d fetches during an hour's outage, want at most %d", n, most)
 				}
 				// Back again: a key of that time counts as soon as the backoff lets it be fetched.
 				g.set(0, false)
@@ -109,6 +116,51 @@ func TestEndpointDownAtStart(t *testing.T) {
 		g.set(0, false)
 		pass(time.Second)
 		wantReason(t, s, g.assertion(t, "k1"), "")
+	})
+}
+
+// Attempts during an outage do not use up the fetches that are there for rotations.
+func TestRecoveryAfterManyAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t, "k1")
+		g.set(http.StatusServiceUnavailable, false)
+		s := g.source(t)
+		for range 10 * unknownBurst {
+			wantReason(t, s, g.assertion(t, "k1"), ReasonKeysUnavailable)
+			pass(maxBackoff)
+		}
+		g.set(0, false)
+		wantReason(t, s, g.assertion(t, "k1"), "")
+		for i := range unknownBurst {
+			kid := fmt.Sprintf("k%d", i+2)
+			g.rotate(t, kid)
+			wantReason(t, s, g.assertion(t, kid), "")
+		}
+	})
+}
+
+// However many unknown ids wait for one fetch, only so many are remembered.
+func TestAbsentIDsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t, "k1")
+		g.set(0, true) // until the fetch gives up, all of them wait for it
+		s := g.source(t)
+		s.verifier.keys.fetch = func(ctx context.Context, _ string) (map[string]crypto.PublicKey, error) {
+			<-ctx.Done()
+			return map[string]crypto.PublicKey{"k1": g.keys["k1"].Public()}, nil
+		}
+		var wg sync.WaitGroup
+		for i := range 2 * maxAbsent {
+			wg.Go(func() {
+				if _, err := s.verifier.keys.key(t.Context(), fmt.Sprintf("unknown-%d", i)); !errors.Is(err, errUnknownKey) {
+					t.Errorf("key: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := len(s.verifier.keys.absent); n != maxAbsent {
+			t.Errorf("%d absent ids are remembered, want %d", n, maxAbsent)
+		}
 	})
 }
 

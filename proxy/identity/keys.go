@@ -104,7 +104,7 @@ func parseKeySet(data []byte, algorithm string) (map[string]crypto.PublicKey, er
 	keys := make(map[string]crypto.PublicKey)
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if err := key.UnmarshalJSON(raw); err != nil || key.KeyID == "" || !key.Valid() || !key.IsPublic() {
+		if err := key.UnmarshalJSON(raw); err != nil || key.KeyID == "" || !key.Valid() {
 			continue
 		}
 		if key.Use != "" && key.Use != "sig" || key.Algorithm != "" && key.Algorithm != algorithm {
@@ -120,8 +120,8 @@ func parseKeySet(data []byte, algorithm string) (map[string]crypto.PublicKey, er
 	return keys, nil
 }
 
-// fits reports whether key is of the kind that algorithm needs, so that no key is ever used in another way than it
-// was published for.
+// fits reports whether key is a public key of the kind that algorithm needs, so that no key is ever used in another
+// way than it was published for.
 func fits(key crypto.PublicKey, algorithm string) bool {
 	switch key := key.(type) {
 	case *ecdsa.PublicKey:
