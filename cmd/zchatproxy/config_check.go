@@ -298,7 +298,7 @@ func (l *loader) checkWidget(c *configuration, s *site) {
 		c.problems.addf(s.variable("KEY_ID"), "is not set, but messaging needs it; write the key's id as Zendesk's admin pages show it (app_…).")
 	}
 	if v.Widget != "messaging" && strings.HasPrefix(v.KeyID, "app_") {
-		c.warnings.addf(s.variable("KEY_ID"), "is the id of a messaging key, but %s is %s, which has a secret of another kind. Write messaging there, or use the secret of the chat widget without a key id.", s.variable("WIDGET"), v.Widget)
+		c.warnings.stopf(s.variable("KEY_ID"), "is the id of a messaging key, but %s is %s, which has a secret of another kind. Write messaging there, or use the secret of the chat widget without a key id.", s.variable("WIDGET"), v.Widget)
 	}
 }
 
@@ -318,9 +318,6 @@ func (l *loader) checkSecrets(c *configuration, s *site) {
 		if s.secret != nil && s.secret.Len() > 0 && s.secret.Fingerprint() == s.helpCtr.Fingerprint() {
 			c.warnings.addf(name, "is the same as %s; in Zendesk these are two secrets, in two places. One of them is the wrong one.", s.variable("SECRET"))
 		}
-	}
-	if strings.HasPrefix(v.Secret, "app_") {
-		c.warnings.addf(s.variable("SECRET"), "begins with app_, as ids of messaging keys do. Write the secret there and the id into %s.", s.variable("KEY_ID"))
 	}
 	switch ttl := v.TokenTTL; {
 	case ttl > 7*time.Minute:
@@ -349,9 +346,45 @@ func (l *loader) checkSecret(c *configuration, s *site, key, file string) {
 			"%s cannot be used: %v. Until it can, no token is signed (503).", name, err)})
 		return
 	}
-	if n := source.Len(); n < 32 {
-		c.warnings.addf(name, "holds a secret of %d bytes; some verifiers refuse less than 32, and Zendesk's have more. Copy it again, all of it.", n)
+	value := s.vars.Secret
+	if key == "HELP_CENTER_SECRET" {
+		value = s.vars.HelpCenterSecret
 	}
+	if file != "" {
+		data, _ := readLimited(file)
+		value = strings.TrimSpace(string(data))
+	}
+	if odd := oddSecret(value); odd != "" {
+		c.warnings.stopf(name, "%s.", odd)
+		return
+	}
+	if n := source.Len(); n < 32 {
+		c.warnings.stopf(name, "holds a secret of %d bytes; some verifiers refuse less than 32, and Zendesk's have more. Copy it again, all of it.", n)
+	}
+}
+
+// placeholders are what people write until they have the real thing.
+var placeholders = regexp.MustCompile(`(?i)^(change[-_ ]?me|secret|password|your[-_ ].*|example|test|todo|xxx+|<.*>|\$\{?.*\}?)$`)
+
+// oddSecret recognises what is surely not the secret that Zendesk gave out, without repeating it; "" for all else.
+func oddSecret(value string) string {
+	if len(value) < 2 {
+		return ""
+	}
+	first, last := value[0], value[len(value)-1]
+	switch {
+	case first == last && (first == '"' || first == '\''):
+		return "has quotes around the secret, which count as a part of it (env files are not read by a shell); remove them"
+	case strings.HasPrefix(value, "app_"):
+		return "begins with app_, as ids of messaging keys do; write the secret there and the id into KEY_ID"
+	case strings.HasPrefix(value, prefix), strings.HasPrefix(strings.ToUpper(value), "SECRET="):
+		return "holds a name and an equals sign before the secret; write the value alone"
+	case strings.ContainsAny(value, " \t\r\n"):
+		return "has white space inside the secret; copy it again, on one line"
+	case placeholders.MatchString(value):
+		return "holds a placeholder; write the secret that Zendesk shows"
+	}
+	return ""
 }
 
 func (l *loader) checkIdentity(c *configuration, s *site) {

@@ -16,6 +16,10 @@ type finding struct {
 	// passing marks what may come right while the proxy runs (a secret's file that is not there yet). The proxy
 	// starts all the same, so that the site stays up, and answers 503 for tokens; check calls it a problem.
 	passing bool
+	// stops marks a warning about something that the proxy can run with, but that lets no authenticated chat come about.
+	stops bool
+	// site is the number of the site that a warning is about; -1 for the process and for the plain form.
+	site int
 }
 
 // findings collects what there is to say. The same sentence is said once, however many sites inherit its cause.
@@ -37,7 +41,20 @@ func (f *findings) add(n finding) {
 
 // addf adds the sentence "<variable> <format…>".
 func (f *findings) addf(variable, format string, args ...any) {
-	f.add(finding{Variable: variable, Message: variable + " " + fmt.Sprintf(format, args...)})
+	f.add(finding{Variable: variable, Message: variable + " " + fmt.Sprintf(format, args...), site: siteOf(variable)})
+}
+
+// stopf adds such a sentence as a warning about something that lets no authenticated chat come about.
+func (f *findings) stopf(variable, format string, args ...any) {
+	f.add(finding{Variable: variable, Message: variable + " " + fmt.Sprintf(format, args...), site: siteOf(variable), stops: true})
+}
+
+// siteOf returns the number in a variable's name, -1 without one.
+func siteOf(variable string) int {
+	if n, _, ok := siteVariable(strings.TrimPrefix(variable, prefix)); ok {
+		return n
+	}
+	return -1
 }
 
 // without returns the findings for which drop is false.

@@ -127,12 +127,13 @@ func (s *service) start() error {
 	}
 	s.conns = newTracker(ln, p.MaxConnections)
 	s.server = &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: p.ReadHeaderTimeout,
-		IdleTimeout:       p.IdleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         wire.ConnState,
-		ErrorLog:          serverLog(s.log),
+		Handler:                      s.handler,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is the upstream's to answer
+		ReadHeaderTimeout:            p.ReadHeaderTimeout,
+		IdleTimeout:                  p.IdleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		ConnState:                    wire.ConnState,
+		ErrorLog:                     serverLog(s.log),
 		// No timeout for whole requests: uploads, downloads and event streams take as long as they take.
 	}
 	go s.run(s.serveVisitors)
