@@ -129,7 +129,9 @@ func TestMethodsStayReachable(t *testing.T) {
 				t.Errorf("ReadFrom = %d, %v", n, err)
 			}
 		} else {
-			io.WriteString(c, "hello")
+			if _, err := io.WriteString(c, "hello"); err != nil {
+				t.Error(err)
+			}
 		}
 		if err := c.(closeWriter).CloseWrite(); err != nil {
 			t.Error(err)
