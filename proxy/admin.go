@@ -7,14 +7,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Admin returns the handler of the admin listener: health, readiness and metrics. None of it shows a
-// secret, a token or personal data.
+// Admin returns the handler of the admin listener: health, readiness, metrics and a status page for people.
+// None of it shows a secret, a token or personal data.
 func (h *Handler) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, health{Status: "alive"})
 	})
 	mux.HandleFunc("GET /readyz", h.ready)
+	mux.HandleFunc("GET /events", h.serveEvents)
+	mux.HandleFunc("GET /{$}", h.serveStatus(statusPolicy(statusPage)))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
 	return mux
 }
@@ -26,7 +28,23 @@ type health struct {
 }
 
 func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
-	var reasons []string
+	reasons := h.notReady()
+	if len(reasons) > 0 {
+		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reasons: reasons})
+		return
+	}
+	writeJSON(w, http.StatusOK, health{Status: "ready"})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}
+
+// notReady says everything that keeps the process from doing its work.
+func (h *Handler) notReady() (reasons []string) {
 	if h.draining.Load() {
 		reasons = append(reasons, "draining: the process has been asked to stop")
 	}
@@ -41,16 +59,5 @@ func (h *Handler) ready(w http.ResponseWriter, r *http.Request) {
 			reasons = append(reasons, "site "+s.name+": help center secret: "+err.Error())
 		}
 	}
-	if len(reasons) > 0 {
-		writeJSON(w, http.StatusServiceUnavailable, health{Status: "not ready", Reasons: reasons})
-		return
-	}
-	writeJSON(w, http.StatusOK, health{Status: "ready"})
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
+	return reasons
 }

@@ -135,6 +135,7 @@ func newSite(c *Site, cfg Config, st *state, pools *upstreamPool, m *metrics) (*
 		name:         cmp.Or(c.Name, firstHost(c.Hosts)),
 		widget:       cmp.Or(c.Widget, "classic"),
 		widgetURL:    c.WidgetURL,
+		loadsWidget:  c.WidgetKey != "",
 		identityPath: cmp.Or(c.IdentityPath, "/"),
 		include:      c.Include,
 		exclude:      c.Exclude,

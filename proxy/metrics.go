@@ -18,6 +18,8 @@ type metrics struct {
 	requests, pages, tokens, identities, upstreamErrors, bytes *prometheus.CounterVec
 	upstreamSeconds                                            *prometheus.HistogramVec
 
+	refusals refusals
+
 	mu    sync.Mutex
 	sites map[string]*siteMetrics
 }
@@ -103,10 +105,13 @@ func (s *siteMetrics) page(reason Reason) {
 	s.m.pages.WithLabelValues(s.site, "skipped", string(reason)).Inc()
 }
 
-func (s *siteMetrics) token(kind, result string) {
+func (s *siteMetrics) token(kind, result string, now time.Time) {
 	if kind == "chat" && result == "signed" {
 		s.signed.Inc()
 		return
+	}
+	if result != "signed" {
+		s.refused("token", result, now)
 	}
 	s.m.tokens.WithLabelValues(s.site, kind, result).Inc()
 }
@@ -117,6 +122,11 @@ func (s *siteMetrics) identityResult(result string) {
 		return
 	}
 	s.m.identities.WithLabelValues(s.site, result).Inc()
+}
+
+// refused remembers a refusal for the status page.
+func (s *siteMetrics) refused(what, reason string, now time.Time) {
+	s.m.refusals.add(refusal{At: now, Site: s.site, What: what, Reason: reason, Text: refusalText(reason)})
 }
 
 func (s *siteMetrics) upstreamError(kind string) {

@@ -126,7 +126,7 @@ func (s *site) headerFor(ex *exchange, h http.Header, p page) (element []byte, b
 	element = s.element
 	enforce, report := h["Content-Security-Policy"], h["Content-Security-Policy-Report-Only"]
 	if len(enforce)+len(report) > 0 {
-		patch := csp.Patch(enforce, report, s.cspNeeds())
+		patch := s.policies.patch(enforce, report, s.cspNeeds(ex))
 		if patch.Nonce != "" {
 			element = s.snippet.Element(patch.Nonce)
 		}
@@ -141,8 +141,11 @@ func (s *site) headerFor(ex *exchange, h http.Header, p page) (element []byte, b
 	return element, ""
 }
 
-func (s *site) cspNeeds() csp.Needs {
-	return csp.Needs{ScriptHash: s.snippet.Hash(), Widget: s.widget, WidgetURL: s.widgetURL}
+func (s *site) cspNeeds(ex *exchange) csp.Needs {
+	return csp.Needs{
+		ScriptHash: s.snippet.Hash(), Widget: s.widget, WidgetURL: s.widgetURL, LoadsWidget: s.loadsWidget,
+		Origin: ex.origin.String(), RoutePrefix: ex.state.routePrefix,
+	}
 }
 
 func setPolicies(h http.Header, patch csp.Result) {
@@ -170,7 +173,7 @@ func (s *site) revalidated(ex *exchange, h http.Header) {
 		delete(h, "Content-Security-Policy")
 		delete(h, "Content-Security-Policy-Report-Only")
 	case s.patchCSP && len(enforce)+len(report) > 0:
-		setPolicies(h, csp.Patch(enforce, report, s.cspNeeds()))
+		setPolicies(h, s.policies.patch(enforce, report, s.cspNeeds(ex)))
 	}
 	makeTrue(h, &page{ex: ex, suffix: s.etagSuffix, length: -1})
 	addVary(h, "Sec-Fetch-Dest")

@@ -22,6 +22,7 @@ import (
 type Handler struct {
 	state    atomic.Pointer[state]
 	metrics  *metrics
+	started  time.Time
 	draining atomic.Bool
 }
 
@@ -45,6 +46,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h.state.Store(st)
+	h.started = st.now()
 	return h, nil
 }
 
@@ -130,6 +132,7 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 	outcome, err := ex.site.identity.Request(r, ex.trusted)
 	if err != nil {
 		ex.site.metrics.identityResult("conflict")
+		ex.site.metrics.refused("request", "conflict", st.now())
 		st.log.Warn("request refused: "+err.Error(), "site", ex.site.name)
 		writeProblem(w, r, problem{status: http.StatusBadRequest, detail: err.Error()})
 		return

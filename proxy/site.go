@@ -24,8 +24,9 @@ type site struct {
 	chat, helpCenter         *signer.Signer // helpCenter is nil without its secret
 	limit                    *tokenLimit
 
-	widget     string
-	widgetURL  string
+	widget      string
+	widgetURL   string
+	loadsWidget bool // the script loads the widget where the page does not
 	snippet    *snippet.Snippet
 	element    []byte // the script element without a nonce, rendered once
 	etagSuffix string
@@ -34,6 +35,7 @@ type site struct {
 	include  []string
 	exclude  []string
 	patchCSP bool
+	policies policyCache
 
 	upstream     *upstream
 	upstreamHost string // the Host sent up; "" for the visitor's

@@ -22,14 +22,14 @@ func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *sign
 	}
 	token, p := s.token(ex, w, r, sign)
 	if p != nil {
-		s.metrics.token(kind, p.result)
+		s.metrics.token(kind, p.result, s.now())
 		s.log.LogAttrs(r.Context(), p.level(), "no token", slog.String("site", s.name), slog.String("kind", kind),
 			slog.String("reason", p.result), slog.String("detail", p.detail))
 		p.asJSON = true
 		writeProblem(w, r, *p)
 		return
 	}
-	s.metrics.token(kind, "signed")
+	s.metrics.token(kind, "signed", s.now())
 	h := w.Header()
 	h["Content-Type"] = []string{"application/jwt"}
 	h["Content-Length"] = []string{strconv.Itoa(len(token))}
