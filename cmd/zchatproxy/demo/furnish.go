@@ -165,8 +165,12 @@ func newProxy(o Options, k kind, upstream string, s secrets) (*proxy.Handler, er
 		return nil, err
 	}
 	var helpCenter *signer.Secret
-	if k.name == "classic" { // the only widget that shows the Help Center
+	var keyID string
+	switch k.name {
+	case "classic": // the only widget that shows the Help Center
 		helpCenter = signer.NewSecret(s.helpCenter)
+	case "messaging": // the only one whose tokens need to name their key
+		keyID = "app_demo"
 	}
 	return proxy.New(proxy.Config{
 		Trusted: peers,
@@ -181,7 +185,7 @@ func newProxy(o Options, k kind, upstream string, s secrets) (*proxy.Handler, er
 			Settings:         json.RawMessage(`{"webWidget":{"color":{"theme":"#12355b"}}}`),
 			Secret:           signer.NewSecret(s.chat),
 			HelpCenterSecret: helpCenter,
-			KeyID:            "demo",
+			KeyID:            keyID,
 			Identity:         identity.Config{Preset: "forwarded", EmailVerified: true},
 		}},
 	})
