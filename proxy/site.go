@@ -27,9 +27,9 @@ type site struct {
 	widget      string
 	widgetURL   string
 	loadsWidget bool // the script loads the widget where the page does not
-	snippet    *snippet.Snippet
-	element    []byte // the script element without a nonce, rendered once
-	etagSuffix string
+	snippet     *snippet.Snippet
+	element     []byte // the script element without a nonce, rendered once
+	etagSuffix  string
 
 	mode     string // "on", "off" or "preview"
 	include  []string

@@ -1,0 +1,19 @@
+package proxy
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+)
+
+// BenchTransport is the transport that a site with this upstream gets.
+func BenchTransport(upstream string) http.RoundTripper {
+	u, err := url.Parse(upstream)
+	if err != nil {
+		panic(err)
+	}
+	return newUpstream(upstreamKey{target: upstream, timeout: defaultUpstreamTimeout}, u).transport
+}
+
+// BenchBuffers is the pool that bodies are copied through.
+func BenchBuffers() httputil.BufferPool { return copyBuffers }
