@@ -17,7 +17,8 @@ const (
 	// told lists what the stub was told, without the name of the widget.
 	told = `calls.map(function(c){return c[1]})`
 	// hurry makes the script's time run twenty times as fast.
-	hurry = `<script>(function(s){window.setTimeout=function(f,ms){return s.call(window,f,ms/20)}})(setTimeout)</script>`
+	hurry = `<script>(function(s){window.setTimeout=function(f,ms){return s.call(window,f,ms/20)};
+var a=AbortSignal.timeout;AbortSignal.timeout=function(ms){return a.call(AbortSignal,ms/20)}})(setTimeout)</script>`
 	// ask is what a widget does for a token, first and last.
 	ask = `new Promise(function(r){zESettings.webWidget.authenticate.chat.jwtFn(r)})`
 	// asked is the outcome of ask; to be evaluated again and again.

@@ -22,7 +22,7 @@
 
   var FEW = 3000, // ms, at least, between two questions to the token route
     MANY = 3e5, // ms, at most, once it has failed again and again
-    PATIENCE = 1e4, // ms for an answer
+    PATIENCE = 6e3, // ms for an answer
     NAME = '__zchat_visitor', // of the cookie, and of what is remembered of it
     win = window,
     doc = document,
@@ -40,6 +40,7 @@
     wanted, // one has come up meanwhile
     timer,
     who, // the visitor that the widget belongs to, or should; '' nobody
+    known, // as whose the next page will know the widget
     ended, // cookie of a visitor whose session is over, says the token route
     leaving, // the widget has yet to be told to forget a visitor
     entering, // the widget has yet to be told of a visitor
@@ -126,31 +127,25 @@
 
   // ---- the token route
 
-  // done(token, silent): token is '' for anything but a token; silent when there was no answer at all.
+  // Passes on a token, '' for any other answer, and nothing when there is none.
   function ask(path, done) {
-    var limit, stop;
-    function end(text, silent) {
-      clearTimeout(limit);
-      attempt(done, text, silent);
-    }
     function fail() {
-      end('', 1);
+      attempt(done);
     }
     try {
-      stop = new AbortController();
-      limit = later(function () {
-        stop.abort();
-      }, PATIENCE);
       fetch(route + path, {
         credentials: 'same-origin',
         cache: 'no-store',
         redirect: 'manual',
         headers: { Accept: 'application/jwt, application/json' },
-        signal: stop.signal
+        // Else it would keep one of the page's few connections; without it, in old browsers, there is no limit.
+        signal: attempt(function () {
+          return AbortSignal.timeout(PATIENCE);
+        })
       }).then(function (answer) {
         if (answer.status === 200) if (/^application\/jwt\b/i.test(answer.headers.get('Content-Type'))) return answer.text();
       }).then(function (text) {
-        end(/^[\w-]+(\.[\w-]+){2}$/.test(text) ? text : '');
+        attempt(done, /^[\w-]+(\.[\w-]+){2}$/.test(text) ? text : '');
       }, fail);
     } catch (e) {
       fail();
@@ -158,9 +153,9 @@
   }
 
   // Takes in what the route said about the session.
-  function heard(text, silent) {
+  function heard(text) {
     if (text) ended = '';
-    else if (!silent) ended = visitor();
+    else if (text === '') ended = visitor();
     pause = text ? FEW : Math.min(pause * 2, MANY);
     rest();
     sync();
@@ -192,6 +187,7 @@
       function go() {
         ask(path, function (text) {
           // The widget must hear something, so here no answer counts as a bad one.
+          text = text || '';
           if (path) sync();
           else heard(text);
           // Somebody else by now: that takes a log-out first.
@@ -241,8 +237,9 @@
       }
     }
     // The next page has to know whom the widget belongs to: a log-out often ends on a page that is not ours.
-    if (!leaving) attempt(function () {
-      if ((localStorage[NAME] || '') !== who) localStorage[NAME] = who;
+    if (!leaving) if (known !== who) attempt(function () {
+      known = who;
+      localStorage[NAME] = who;
     });
   }
 
@@ -258,7 +255,7 @@
       // A page's let hides our property, its defineProperty replaces it: then the widget has not seen all of it.
       if (theirs === settings()) return;
       if (who) entering = 1;
-      tell('updateSettings', compose(under({}, theirs)));
+      if (who || config.settings) tell('updateSettings', compose(under({}, theirs)));
     };
     leave = function () {
       tell('logout');
@@ -351,7 +348,7 @@
   });
 
   attempt(function () {
-    who = localStorage[NAME];
+    who = known = localStorage[NAME] || '';
   });
   MESSAGING: entering = who;
   CHAT: entering = who;
@@ -361,6 +358,7 @@
 
   on(doc, 'DOMContentLoaded', function () {
     act();
+    on(win, 'focus', stir); // no sooner: a page may get it while it loads
     if (config.late) if (!visitor()) {
       resting = 0;
       stir();
@@ -372,7 +370,7 @@
   });
   // The widget comes with a script, whoever put it there and whenever.
   on(doc, 'load', act, true);
-  on(win, 'focus', stir);
+  on(doc, 'prerenderingchange', stir);
   on(doc, 'visibilitychange', stir);
   on(win, 'pageshow', function (event) {
     if (event.persisted) stir();

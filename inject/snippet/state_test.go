@@ -191,7 +191,7 @@ func TestPrerender(t *testing.T) {
 
 // The script gets by in a browser that lacks or forbids what it likes to use.
 func TestPoorBrowser(t *testing.T) {
-	const poor = `['PerformanceObserver','cookieStore','AbortController','fetch','Event','trustedTypes'].forEach(function(n){
+	const poor = `['PerformanceObserver','cookieStore','AbortSignal','fetch','Event','trustedTypes'].forEach(function(n){
 Object.defineProperty(window,n,{value:undefined})});
 ['localStorage','sessionStorage'].forEach(function(n){Object.defineProperty(window,n,{get:function(){throw new DOMException(n)}})});`
 	const noCookies = `Object.defineProperty(document,'cookie',{get:function(){throw new DOMException('cookie')}})`
