@@ -155,13 +155,13 @@ func (s *site) report() siteReport {
 
 // printReport writes the report for people.
 func (a *app) printReport(r *report) error {
-	paint := a.paint(a.stdout)
+	paint, columns := a.paint(a.stdout), width(a.stdout)
 	var b strings.Builder
 	for _, f := range r.Problems {
-		fmt.Fprintf(&b, "%s %s\n", paint.red("✗"), highlight(paint, f))
+		b.WriteString(f.render(paint.red("✗"), paint, columns))
 	}
 	for _, f := range r.Warnings {
-		fmt.Fprintf(&b, "%s %s\n", paint.yellow("!"), highlight(paint, f))
+		b.WriteString(f.render(paint.yellow("!"), paint, columns))
 	}
 	if b.Len() > 0 {
 		b.WriteString("\n")
@@ -177,7 +177,7 @@ func (a *app) printReport(r *report) error {
 	row("trusts", p.TrustedProxies)
 	row("routes", p.RoutePrefix+"/…")
 	b.WriteString("\n")
-	siteTable(r.Sites).write(&b, paint, width(a.stdout))
+	siteTable(r.Sites).write(&b, paint, columns)
 	b.WriteString("\n")
 	identityLines(&b, paint, r.Sites)
 	b.WriteString("\n" + verdict(paint, r) + "\n")
@@ -228,7 +228,7 @@ func siteTable(sites []siteReport) *table {
 		}
 		secret := orDash(s.Secret.Fingerprint)
 		if s.Secret.Fingerprint != "" {
-			secret = fmt.Sprintf("%s (%d bytes)", s.Secret.Fingerprint, s.Secret.Bytes)
+			secret = fmt.Sprintf("%s, %d bytes", s.Secret.Fingerprint, s.Secret.Bytes)
 		}
 		if s.HelpCenter != nil {
 			secret += " + help center " + orDash(s.HelpCenter.Fingerprint)
@@ -260,13 +260,12 @@ func orDash(text string) string {
 	return text
 }
 
-// shortList shows the first names of a list.
+// shortList shows a list in a cell: all of two names, else the first.
 func shortList(names []string) string {
-	const shown = 2
-	if len(names) <= shown {
+	if len(names) <= 2 {
 		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+	return fmt.Sprintf("%s + %d more", names[0], len(names)-1)
 }
 
 // table is text in columns.

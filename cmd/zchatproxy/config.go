@@ -303,11 +303,15 @@ func (c *configuration) proxyConfig(log *slog.Logger) proxy.Config {
 
 func (s *site) proxySite() proxy.Site {
 	v := &s.vars
+	limit := v.TokenLimit
+	if limit == 0 {
+		limit = -1 // package proxy's word for none
+	}
 	return proxy.Site{
 		Name: s.name, Hosts: s.hosts,
 		Upstream: v.Upstream, UpstreamHost: v.UpstreamHost, UpstreamCA: s.ca, UpstreamInsecure: v.UpstreamInsecure,
 		Widget: v.Widget, WidgetKey: v.WidgetKey, Settings: s.settings,
-		Secret: s.secret, HelpCenterSecret: s.helpCtr, KeyID: v.KeyID, TokenTTL: v.TokenTTL, OmitEmail: v.OmitEmail,
+		Secret: s.secret, HelpCenterSecret: s.helpCtr, KeyID: v.KeyID, TokenTTL: v.TokenTTL, TokenLimit: limit, OmitEmail: v.OmitEmail,
 		Identity: s.identityConfig(), IdentityPath: v.IdentityPath,
 		Inject: v.Inject, Include: v.IncludePaths, Exclude: v.ExcludePaths, CSP: v.CSP,
 	}
@@ -333,7 +337,7 @@ func (s *site) variableOf(field string) string {
 var fieldKeys = map[string]string{
 	"Hosts": "HOSTS", "Upstream": "UPSTREAM", "UpstreamHost": "UPSTREAM_HOST", "UpstreamCA": "UPSTREAM_CA_FILE",
 	"UpstreamInsecure": "UPSTREAM_INSECURE", "Widget": "WIDGET", "WidgetKey": "WIDGET_KEY", "Settings": "SETTINGS",
-	"Secret": "SECRET", "HelpCenterSecret": "HELP_CENTER_SECRET", "KeyID": "KEY_ID", "TokenTTL": "TOKEN_TTL",
+	"Secret": "SECRET", "HelpCenterSecret": "HELP_CENTER_SECRET", "KeyID": "KEY_ID", "TokenTTL": "TOKEN_TTL", "TokenLimit": "TOKEN_LIMIT",
 	"OmitEmail": "OMIT_EMAIL", "IdentityPath": "IDENTITY_PATH", "Inject": "INJECT", "Include": "INCLUDE_PATHS",
 	"Exclude": "EXCLUDE_PATHS", "CSP": "CSP",
 	"Identity": "IDENTITY", "Preset": "IDENTITY", "IDHeader": "ID_HEADER", "EmailHeader": "EMAIL_HEADER",

@@ -2,19 +2,17 @@ package main
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"compress/zlib"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/andybalholm/brotli"
-	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // maxPage is how much of a page doctor looks at.
@@ -32,8 +30,31 @@ type answer struct {
 	sent, came time.Time
 }
 
-// fetch sends a request and reads the response.
+// fetch sends a request and reads the response. A page in a coding that only package inject knows is fetched a second
+// time in one that can be looked into here.
 func fetch(client *http.Client, r *http.Request, now func() time.Time) (*answer, error) {
+	a, err := fetchOnce(client, r, now)
+	if err != nil {
+		return nil, err
+	}
+	switch coding := strings.ToLower(a.header.Get("Content-Encoding")); coding {
+	case "br", "zstd":
+		again := r.Clone(r.Context())
+		again.Header.Set("Accept-Encoding", "gzip")
+		b, err := fetchOnce(client, again, now)
+		if err == nil && strings.ToLower(b.header.Get("Content-Encoding")) != coding {
+			a.text, a.undecoded = b.text, b.undecoded
+		} else {
+			a.undecoded = errNotHere
+		}
+	}
+	return a, nil
+}
+
+// errNotHere says that a coding is good for the proxy, but cannot be looked into by doctor.
+var errNotHere = errors.New("the site insists on this coding, which doctor cannot look into")
+
+func fetchOnce(client *http.Client, r *http.Request, now func() time.Time) (*answer, error) {
 	a := &answer{path: r.URL.RequestURI(), sent: now()}
 	start := time.Now()
 	res, err := client.Do(r)
@@ -48,37 +69,32 @@ func fetch(client *http.Client, r *http.Request, now func() time.Time) (*answer,
 	if err != nil {
 		return nil, fmt.Errorf("the answer breaks off after %d bytes: %w", len(a.body), err)
 	}
-	a.text, a.undecoded = decode(a.body, a.header.Get("Content-Encoding"))
+	a.text, a.undecoded = decode(a.body, a.header["Content-Encoding"])
 	if a.undecoded != nil {
 		a.text = a.body
 	}
 	return a, nil
 }
 
-// decode undoes a Content-Encoding.
-func decode(body []byte, coding string) ([]byte, error) {
+// decode undoes a Content-Encoding; br and zstd are left as they are.
+func decode(body []byte, codings []string) ([]byte, error) {
+	if len(codings) > 1 {
+		return nil, errors.New("it is coded more than once")
+	}
 	var r io.Reader
 	var err error
-	switch strings.ToLower(coding) {
-	case "", "identity":
+	switch strings.ToLower(strings.Join(codings, "")) {
+	case "", "identity", "br", "zstd":
 		return body, nil
 	case "gzip", "x-gzip":
 		r, err = gzip.NewReader(bytes.NewReader(body))
-	case "br":
-		r = brotli.NewReader(bytes.NewReader(body))
-	case "zstd":
-		var z *zstd.Decoder
-		if z, err = zstd.NewReader(bytes.NewReader(body)); err == nil {
-			defer z.Close()
-			r = z
-		}
 	case "deflate":
-		// With or without zlib's wrapping (RFC 9110 section 8.4.1.2 has it with, some servers send it without).
+		// With zlib's wrapping as RFC 9110 section 8.4.1.2 has it, or without, as some servers send it.
 		if r, err = zlib.NewReader(bytes.NewReader(body)); err != nil {
 			r, err = flate.NewReader(bytes.NewReader(body)), nil
 		}
 	default:
-		return nil, fmt.Errorf("the coding %q is none of gzip, deflate, br and zstd", coding)
+		return nil, fmt.Errorf("the coding is none of gzip, deflate, br and zstd")
 	}
 	if err != nil {
 		return nil, err
@@ -124,6 +140,8 @@ func (d *doctor) judgePage(name string, a *answer) bool {
 func (d *doctor) visitCompression(a *answer) {
 	coding := a.header.Get("Content-Encoding")
 	switch {
+	case errors.Is(a.undecoded, errNotHere):
+		d.info("compression", "%s, though gzip was asked for; where the script went is told by the proxy alone", coding)
 	case a.undecoded != nil:
 		d.fail("compression", fmt.Sprintf("Content-Encoding is %s, and the page cannot be decoded: %v", coding, a.undecoded),
 			"Make the site, or the cache before it, send gzip, deflate, br, zstd or nothing.")

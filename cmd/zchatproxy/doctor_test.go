@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/andybalholm/brotli"
 )
 
 const goodPage = `<!DOCTYPE html>
@@ -120,6 +122,23 @@ var faults = []fault{
 	{name: "zE before its tag", page: strings.Replace(goodPage, "<title>", "<script>zE('webWidget', 'hide')</script><title>", 1), mark: markWarning, station: "leftovers", says: "before the widget's tag"},
 }
 
+// A site that speaks nothing but brotli can be served, but not looked into.
+func TestDoctorBeforeBrotliAlone(t *testing.T) {
+	d := arrange(t, fault{handle: func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Content-Encoding", "br")
+		z := brotli.NewWriter(w)
+		io.WriteString(z, goodPage)
+		z.Close()
+	}})
+	if code := d.walk(t.Context()); code != exitDone {
+		t.Errorf("exit code %d\n%s", code, listing(d))
+	}
+	if text := listing(d); !strings.Contains(text, "✓ injection      the script is in, at byte ") || !strings.Contains(text, "· compression    br") {
+		t.Errorf("got\n%s", text)
+	}
+}
+
 func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
@@ -175,6 +194,17 @@ func TestDoctorFindsNothing(t *testing.T) {
 			z := gzip.NewWriter(w)
 			io.WriteString(z, goodPage)
 			z.Close()
+		}},
+		{name: "brotli, or gzip where it is asked for", handle: func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			if strings.Contains(r.Header.Get("Accept-Encoding"), "br") {
+				w.Header().Set("Content-Encoding", "br")
+				z := brotli.NewWriter(w)
+				io.WriteString(z, goodPage)
+				z.Close()
+				return
+			}
+			io.WriteString(w, goodPage)
 		}},
 		{name: "strict policy", header: [][2]string{{"Content-Security-Policy", "default-src 'none'; script-src 'nonce-abcdefghijklmnop'"}}},
 		{name: "TLS with its own authority", env: []string{"ZCHAT_UPSTREAM=https://TLSSITE", "ZCHAT_UPSTREAM_CA_FILE=CA"}},

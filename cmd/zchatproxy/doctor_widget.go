@@ -24,6 +24,10 @@ var (
 
 // visitWidget looks for the widget on the page, and for what is left of older attempts to sign visitors in.
 func (d *doctor) visitWidget(a *answer) {
+	if a.undecoded != nil {
+		d.skip("the page cannot be looked into", "widget", "leftovers")
+		return
+	}
 	page := a.text
 	if start, end := element(page); start >= 0 {
 		page = append(append([]byte(nil), page[:start]...), page[end:]...)

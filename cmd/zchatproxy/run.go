@@ -209,21 +209,26 @@ func (p palette) red(text string) string    { return p.escape("31", text) }
 func (p palette) green(text string) string  { return p.escape("32", text) }
 func (p palette) yellow(text string) string { return p.escape("33", text) }
 
-// printProblems writes one line for each problem.
+// printProblems writes the problems that keep a command from its work.
 func (a *app) printProblems(w io.Writer, problems []finding) {
-	paint := a.paint(w)
+	paint, columns := a.paint(w), width(w)
 	for _, p := range problems {
-		fmt.Fprintf(w, "%s %s\n", paint.red("✗"), highlight(paint, p))
+		io.WriteString(w, p.render(paint.red("✗"), paint, columns))
 	}
 	fmt.Fprintf(w, "%s\n", paint.dim(plural(len(problems), "problem")+" in the configuration; see 'zchatproxy help config'."))
 }
 
-// highlight sets the variable's name off from the sentence that it begins.
-func highlight(paint palette, f finding) string {
-	if rest, ok := strings.CutPrefix(f.Message, f.Variable); ok && f.Variable != "" {
-		return paint.bold(f.Variable) + rest
+// render sets a finding behind its sign, within the terminal's width, with the variable's name set off.
+func (f finding) render(sign string, paint palette, columns int) string {
+	room := 1 << 30
+	if columns > 40 {
+		room = columns - 2
 	}
-	return f.Message
+	text := strings.Join(wrap(f.Message, room), "\n  ")
+	if rest, ok := strings.CutPrefix(text, f.Variable); ok && f.Variable != "" {
+		text = paint.bold(f.Variable) + rest
+	}
+	return sign + " " + text + "\n"
 }
 
 func plural(n int, noun string) string {
