@@ -121,8 +121,30 @@ func newState(cfg Config, old *state, m *metrics) (*state, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	adoptLimits(old, st)
+	st.adopt(old)
 	return st, nil
+}
+
+// adopt carries over what an earlier configuration's sites have gathered, so that a reload resets no one's
+// token count and needs no verification key again.
+func (st *state) adopt(old *state) {
+	if old == nil {
+		return
+	}
+	byName := make(map[string]*site, len(old.sites))
+	for _, s := range old.sites {
+		byName[s.name] = s
+	}
+	for _, s := range st.sites {
+		before := byName[s.name]
+		if before == nil {
+			continue
+		}
+		s.identity.KeepKeys(before.identity)
+		if before.limit.perHour == s.limit.perHour {
+			s.limit = before.limit
+		}
+	}
 }
 
 // newSite builds one site, or says everything that is wrong with it.

@@ -77,19 +77,3 @@ func (l *tokenLimit) limiterOf(visitor string) *rate.Limiter {
 	l.visitors[visitor] = lim
 	return lim
 }
-
-// adoptLimits carries the limits of sites over a reload, so that a reload resets no one's count.
-func adoptLimits(old, st *state) {
-	if old == nil {
-		return
-	}
-	byName := make(map[string]*tokenLimit, len(old.sites))
-	for _, s := range old.sites {
-		byName[s.name] = s.limit
-	}
-	for _, s := range st.sites {
-		if l := byName[s.name]; l != nil && l.perHour == s.limit.perHour {
-			s.limit = l
-		}
-	}
-}

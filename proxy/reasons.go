@@ -58,6 +58,7 @@ var refusalTexts = map[string]string{
 	"limited":             "one visitor asked for more tokens than ZCHAT_TOKEN_LIMIT allows",
 	"no-secret":           "the secret is missing, empty or cannot be read",
 	"identity-check":      "the site did not answer when it was asked who is logged in",
+	"keys-unavailable":    "the gateway's verification keys could not be fetched",
 	"sign-failed":         "the token could not be signed; the log has the cause",
 	"conflict":            "one request carried two identities, or named an identity header in Connection",
 }

@@ -52,6 +52,11 @@ func (s *site) token(ex *exchange, w *recorder, r *http.Request, sign *signer.Si
 			return "", p
 		}
 	}
+	if visitor.Reason == identity.ReasonKeysUnavailable {
+		s.metrics.identityResult(string(visitor.Reason))
+		return "", &problem{status: http.StatusServiceUnavailable, result: "keys-unavailable", ours: true,
+			detail: "The gateway's keys could not be fetched, so its assertion cannot be verified. Check ZCHAT_ASSERTION_KEYS_URL."}
+	}
 	s.setVisitorCookie(ex, w.Header(), visitor)
 	if !visitor.LoggedIn {
 		s.metrics.identityResult(string(visitor.Reason))

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"zchatproxy/proxy/wire"
 )
 
 // upstream is a connection pool to one origin.
@@ -246,7 +248,7 @@ func (b *requestBody) takeTrailer() {
 func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
 	ex := exchangeOf(r.Context())
 	switch {
-	case ex.bodyFailed.Load():
+	case ex.bodyFailed.Load() || wire.BodyFault(r.Context()) != nil:
 		ex.result = "bad-request-body"
 		w.Header().Set("Connection", "close")
 		writeProblem(w, r, problem{status: http.StatusBadRequest, detail: "The request's body broke off or is malformed."})

@@ -106,6 +106,9 @@ func (s *site) driveVisitorCookie(ex *exchange, res *http.Response) {
 			return // the site says who it is on one path only: silence elsewhere means nothing
 		}
 	}
+	if visitor.Reason == identity.ReasonKeysUnavailable {
+		return // who it is cannot be told now: nobody is logged out for that
+	}
 	if !carriesVisitorCookie(ex, res) || sharedFreshness(res.Header, s.now()) {
 		return
 	}

@@ -133,6 +133,7 @@ func (s *service) start() error {
 		IdleTimeout:                  p.IdleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		ConnState:                    wire.ConnState,
+		ConnContext:                  wire.ConnContext,
 		ErrorLog:                     serverLog(s.log),
 		// No timeout for whole requests: uploads, downloads and event streams take as long as they take.
 	}
