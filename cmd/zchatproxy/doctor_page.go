@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"zchatproxy/proxy"
 )
 
 // maxPage is how much of a page doctor looks at.
@@ -225,8 +227,13 @@ func (d *doctor) visitInjection(a, direct *answer) bool {
 	if direct != nil && (reason == "fragment" || reason == "not-html" || reason == "empty") {
 		text += fmt.Sprintf("; the page begins with %s", excerptOf(direct.text, 48))
 	}
-	d.fail(name, text, strings.ToUpper(reasonText(reason)[:1])+reasonText(reason)[1:]+".")
+	d.fail(name, text, sentence(proxy.ReasonText(reason)))
 	return false
+}
+
+// sentence begins a text with a capital and ends it with a full stop.
+func sentence(text string) string {
+	return strings.ToUpper(text[:1]) + strings.TrimSuffix(text[1:], ".") + "."
 }
 
 // around shows what stands before and after the element.

@@ -13,6 +13,7 @@ import (
 
 	"zchatproxy/inject"
 	"zchatproxy/inject/snippet"
+	"zchatproxy/proxy"
 )
 
 // injection options say what the response's header would.
@@ -145,7 +146,7 @@ type readCloser struct {
 // sayPlace writes one line about what became of the document.
 func (a *app) sayPlace(p inject.Place) {
 	if p.Reason != "" {
-		fmt.Fprintf(a.stderr, "not injected: %s: %s\n", p.Reason, reasonText(string(p.Reason)))
+		fmt.Fprintf(a.stderr, "not injected: %s: %s\n", p.Reason, proxy.ReasonText(string(p.Reason)))
 		return
 	}
 	fmt.Fprintf(a.stderr, "injected at byte %d, before %s\n", p.Offset, p.Before)
