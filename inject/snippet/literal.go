@@ -92,7 +92,7 @@ func literal(v any) (string, error) {
 	var b strings.Builder
 	for _, r := range string(raw) {
 		switch {
-		case r < 0x80:
+		case r < 0x7f: // DEL is as invisible as the rest
 			b.WriteRune(r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)

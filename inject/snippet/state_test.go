@@ -155,6 +155,23 @@ fetch('/api').then(function(){performance.now()>end?r(0):setTimeout(f,200)})})()
 	tb.clean()
 }
 
+// A token that comes after somebody else has is not given away.
+func TestOvertaken(t *testing.T) {
+	s := newSite(t)
+	s.logIn("alice")
+	tb := s.newTab()
+	tb.open(snippet.Config{}, page(stub))
+	s.setRoute(func(w http.ResponseWriter, r *http.Request) {
+		s.setRoute(nil)
+		http.SetCookie(w, &http.Cookie{Name: "__zchat_visitor", Value: "v-bob", Path: "/"})
+		w.Header().Set("Content-Type", "application/jwt")
+		fmt.Fprint(w, "chat.bob.x")
+	})
+	tb.expect(asked, `""`)
+	tb.expect(told, `["logout",`+signIn+`]`)
+	tb.clean()
+}
+
 func TestLate(t *testing.T) {
 	s := newSite(t)
 	tb := s.newTab()

@@ -6,7 +6,7 @@ const titles = { classic: 'Web Widget (Classic)', messaging: 'Messaging', chat: 
 const css = `
 :host { all: initial; position: fixed; right: 20px; bottom: 20px; z-index: 2147483000; color-scheme: light; }
 * { box-sizing: border-box; margin: 0; font: 13px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
-.card { width: 324px; color: #1f2a37; background: #fff; border-radius: 14px; overflow: hidden;
+.card { width: 324px; max-height: calc(100vh - 40px); color: #1f2a37; background: #fff; border-radius: 14px; overflow: auto;
   box-shadow: 0 0 0 1px rgb(15 23 42 / 8%), 0 12px 32px rgb(15 23 42 / 22%); }
 header { display: flex; align-items: center; gap: 10px; padding: 11px 14px; color: #fff; background: #03363d; }
 header b { font-weight: 600; flex: 1; }
@@ -25,7 +25,7 @@ header button:hover { background: rgb(255 255 255 / 14%); }
 .name { font-size: 15px; font-weight: 600; overflow-wrap: anywhere; }
 .status { font-size: 12px; color: #64748b; }
 .authenticated .status { color: #038153; }
-dl { display: grid; grid-template-columns: 76px 1fr; gap: 2px 8px; padding: 0 14px 12px; }
+dl { display: grid; grid-template-columns: 84px 1fr; gap: 2px 8px; padding: 0 14px 12px; }
 dt { color: #64748b; } dd { overflow-wrap: anywhere; }
 .chat { padding: 0 14px; max-height: 116px; overflow: auto; display: flex; flex-direction: column; gap: 5px; align-items: flex-end; }
 .chat p { background: #e6f0ef; border-radius: 12px 12px 3px 12px; padding: 5px 10px; overflow-wrap: anywhere; max-width: 88%; }
