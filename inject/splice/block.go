@@ -45,11 +45,12 @@ func (s *stream) block() error {
 		s.w.pad(s.lag())
 	}
 	s.codes, s.final = c, x&1 != 0
+	s.oneBlock = s.size+s.after == 0
 	s.keepHeader(end)
+	s.phase = inCodes
 	s.putFinal()
 	s.done++
 	s.pos = end
-	s.phase = inCodes
 	return nil
 }
 
@@ -60,11 +61,33 @@ func (s *stream) keepHeader(end int) {
 	s.hdrFrom, s.hdrTo = s.pos-8*from+1, end-8*from
 }
 
-// putFinal writes the first bit of a block. Whether a block in front of the
-// piece is the last one cannot be known before the piece is placed: it is
-// begun as one that is not.
+// mayClose reports whether the block at hand may have to be ended early: in
+// front of the piece, for the piece; behind it, for text from in front of it
+// that the block has no codes for. All text in hist can come up in that way,
+// but what the block itself has as literals has codes.
+func (s *stream) mayClose() bool {
+	if s.place != within || s.phase == inStored {
+		return s.place == before
+	}
+	if s.after >= window || s.codes == fixedCodes || s.oneBlock {
+		return false
+	}
+	var seen [256]bool
+	for _, b := range s.hist[max(0, s.histEnd-window):] {
+		seen[b] = true
+	}
+	for b, yes := range seen {
+		if yes && s.codes.litLen[b] == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// putFinal writes the first bit of a block. One that may have to be closed
+// before its end is begun as if it were not the last one.
 func (s *stream) putFinal() {
-	s.outFinal = s.final && s.place != before
+	s.outFinal = s.final && !s.mayClose()
 	s.finalAt = 8*s.w.offset() + int64(s.w.n)
 	var bit uint64
 	if s.outFinal {
@@ -137,8 +160,8 @@ func (s *stream) storedHeader(final bool) error {
 		s.rem = int(s.want - s.size)
 		s.rest = length - s.rem
 	}
-	s.putStored()
 	s.phase = inStored
+	s.putStored()
 	return nil
 }
 

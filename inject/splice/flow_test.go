@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"testing"
 
 	stdgzip "compress/gzip"
@@ -41,6 +42,9 @@ func (t *trickle) Read(p []byte) (int, error) {
 func TestTrickle(t *testing.T) {
 	p := Prepare(script)
 	for _, e := range encoders() {
+		if strings.HasSuffix(e.name, "-final") {
+			continue // what it has put out by a flush cannot be told
+		}
 		if e.name == "klauspost-3" {
 			// Its flush is no flush block but a stored block, if it is one: 11 bytes of that wait for more.
 			e.late = 1000

@@ -22,7 +22,7 @@ func (s *stream) insert() {
 	s.divide()
 	c := s.codes
 	own := uint(c.litLen[endOfBlock]) + s.piece.blockBits() + s.reopenBits()
-	if n, ok := s.piece.inlineBits(c); ok && n <= own && (!s.final || s.markFinal()) {
+	if n, ok := s.piece.inlineBits(c); ok && n <= own && (!s.final || s.mayClose() || s.markFinal()) {
 		s.piece.writeInline(&s.w, c)
 		return
 	}
@@ -89,7 +89,7 @@ func (s *stream) rewrite(d int, text []byte) {
 	// a length and the farthest distance, and the old header.
 	const header, match = 3 + 7, 8 + 5 + 5 + 13
 	detour := uint(c.litLen[endOfBlock]) + header + match + s.reopenBits()
-	if spelled && (!reachable || lits <= detour) {
+	if spelled && (!reachable || lits <= detour || s.outFinal) {
 		s.putLiterals(c, text)
 		return
 	}
@@ -101,6 +101,15 @@ func (s *stream) rewrite(d int, text []byte) {
 		s.putLiterals(fixedCodes, text)
 	}
 	s.w.putSym(fixedCodes, endOfBlock)
+	s.reopen()
+}
+
+// reopenFinal marks the block at hand as the last one by beginning it anew, in
+// phase, once it need not be closed any more.
+func (s *stream) reopenFinal() {
+	s.flush()
+	s.w.putSym(s.codes, endOfBlock)
+	s.w.pad((s.lag() - int(s.reopenBits())) & 7)
 	s.reopen()
 }
 

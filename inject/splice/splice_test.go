@@ -99,7 +99,41 @@ func encoders() (all []encoder) {
 			return gzip.NewWriterLevel(w, level)
 		})})
 	}
-	return all
+	return append(all, asZlib(all[3]), asZlib(all[8]), asZlib(all[0]), asZlib(all[14]))
+}
+
+// asZlib is e, with the last block that has text marked as the final one, as
+// zlib does it; the libraries put an empty block behind it.
+func asZlib(e encoder) encoder {
+	return encoder{name: e.name + "-final", late: e.late, encode: func(text []byte, flushes []int) []byte {
+		stream := e.encode(text, flushes)
+		b := append(stream[headerSize:len(stream):len(stream)], make([]byte, slack)...)
+		c := new(codes)
+		last, end := -1, 0
+		for pos, final := 0, false; !final; {
+			x, start, block := load(b, pos), pos, c
+			switch {
+			case x>>1&3 == typeStored:
+				pos = (pos + 3 + 7) &^ 7
+				n := int(load(b, pos) & 0xffff)
+				pos += 32 + 8*n
+			case x>>1&3 == typeFixed:
+				pos, _, _ = fixedCodes.tokenize(b, pos+3, 8*len(b), nil)
+			default:
+				pos, _ = block.read(b, pos+3, 8*len(b))
+				pos, _, _ = block.tokenize(b, pos, 8*len(b), nil)
+			}
+			if final = x&1 != 0; !final {
+				last, end = start, pos
+			}
+		}
+		if last < 0 {
+			return stream
+		}
+		b[last/8] |= 1 << (last % 8)
+		b[(end-1)/8] &= 0xff >> (7 - (end-1)%8)
+		return append(append(stream[:headerSize:headerSize], b[:(end+7)/8]...), stream[len(stream)-trailerSize:]...)
+	}}
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }

@@ -89,7 +89,8 @@ type stream struct {
 	codes     *codes // dyn or fixedCodes
 	dyn       codes
 	final     bool  // the last one of its member
-	outFinal  bool  // and marked so in the output
+	outFinal  bool  // and marked so in the output: it must not be closed early
+	oneBlock  bool  // the first one with text in its member
 	finalAt   int64 // the bit of the output that marks it
 	rem, rest int   // stored bytes up to the piece, or the end, and behind that
 
@@ -125,7 +126,7 @@ func (s *stream) release() {
 	s.begun, s.flags, s.skip = false, 0, 0
 	s.want, s.size, s.after, s.histEnd = 0, 0, 0, 0
 	s.crc, s.summed, s.fix = 0, 0, fixer{}
-	s.final, s.outFinal, s.finalAt, s.rem, s.rest = false, false, 0, 0, 0
+	s.final, s.outFinal, s.oneBlock, s.finalAt, s.rem, s.rest = false, false, false, 0, 0, 0
 	s.hdrFrom, s.hdrTo, s.taken = 0, 0, 0
 	streams.Put(s)
 }
@@ -237,9 +238,10 @@ func (s *stream) avail() int { return 8*s.n - s.pos }
 func (s *stream) lag() int { return (s.done - int(s.w.n)) & 7 }
 
 // copyable reports whether the rest of the member needs no more change: no
-// match reaches over the piece any more, and the bytes are in phase.
+// match reaches over the piece any more, the bytes are in phase, and the last
+// block is marked as such.
 func (s *stream) copyable() bool {
-	return s.place == within && s.after >= window && s.lag() == 0
+	return s.place == within && s.after >= window && s.lag() == 0 && s.outFinal == s.final
 }
 
 // beginCopy ends the following of symbols, at a byte boundary.

@@ -9,6 +9,9 @@ const maxSymbol = 48
 // symbols follows the symbols of a compressed block.
 func (s *stream) symbols() error {
 	for s.phase == inCodes {
+		if s.place == within && s.after >= window && s.outFinal != s.final {
+			s.reopenFinal()
+		}
 		if s.copyable() {
 			s.beginCopy()
 			return nil
@@ -173,7 +176,7 @@ func (s *stream) follow() {
 		bits  uint64
 		n     = uint(0)
 		after = int(s.after)
-		stop  = window
+		stop  = window - 2 // two literals may come on top
 	)
 	if s.place == behind {
 		stop = int(^uint(0) >> 1)
