@@ -303,15 +303,11 @@ func (c *configuration) proxyConfig(log *slog.Logger) proxy.Config {
 
 func (s *site) proxySite() proxy.Site {
 	v := &s.vars
-	limit := v.TokenLimit
-	if limit == 0 {
-		limit = -1 // package proxy's word for none
-	}
 	return proxy.Site{
 		Name: s.name, Hosts: s.hosts,
 		Upstream: v.Upstream, UpstreamHost: v.UpstreamHost, UpstreamCA: s.ca, UpstreamInsecure: v.UpstreamInsecure,
 		Widget: v.Widget, WidgetKey: v.WidgetKey, Settings: s.settings,
-		Secret: s.secret, HelpCenterSecret: s.helpCtr, KeyID: v.KeyID, TokenTTL: v.TokenTTL, TokenLimit: limit, OmitEmail: v.OmitEmail,
+		Secret: s.secret, HelpCenterSecret: s.helpCtr, KeyID: v.KeyID, TokenTTL: v.TokenTTL, TokenLimit: int(v.TokenLimit), OmitEmail: v.OmitEmail,
 		Identity: s.identityConfig(), IdentityPath: v.IdentityPath,
 		Inject: v.Inject, Include: v.IncludePaths, Exclude: v.ExcludePaths, CSP: v.CSP,
 	}

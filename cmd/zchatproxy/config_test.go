@@ -135,6 +135,7 @@ func TestMistakes(t *testing.T) {
 		{"TTL", "ZCHAT_TOKEN_TTL=8m", "ZCHAT_TOKEN_TTL is 8m0s, but Zendesk refuses tokens that live longer than 7 minutes; write 7m or less."},
 		{"TTL short", "ZCHAT_TOKEN_TTL=10s", "ZCHAT_TOKEN_TTL is 10s, but tokens are dated 10 seconds back, …"},
 		{"TTL negative", "ZCHAT_TOKEN_TTL=-1m", "ZCHAT_TOKEN_TTL is -1m0s; write a positive time, such as 5m."},
+		{"no limit", "ZCHAT_TOKEN_LIMIT=0", `ZCHAT_TOKEN_LIMIT is "0"; write a whole number of 1 or more, or off for no limit.`},
 		{"messaging", "ZCHAT_WIDGET=messaging", "ZCHAT_KEY_ID is not set, but messaging needs it; …"},
 
 		{"preset", "ZCHAT_IDENTITY=oauth2-proxy", "ZCHAT_IDENTITY …forwarded…"},
@@ -304,6 +305,15 @@ func TestMissingSecretFileIsPassing(t *testing.T) {
 	}
 	if c.sites[0].secret == nil {
 		t.Error("no source of the secret")
+	}
+}
+
+func TestTokenLimit(t *testing.T) {
+	for value, want := range map[string]int{"": 1_000_000, "off": -1, "OFF": -1, "25": 25} {
+		c := loadEnv(append([]string{"ZCHAT_TOKEN_LIMIT=" + value}, usable...)...)
+		if got := c.sites[0].proxySite().TokenLimit; got != want || len(c.problems.list) > 0 {
+			t.Errorf("%q: limit %d, want %d; %s", value, got, want, messages(c.problems.list))
+		}
 	}
 }
 

@@ -44,7 +44,25 @@ func parsers() map[reflect.Type]func(string) (any, error) {
 			}
 			return n, nil
 		},
+		reflect.TypeFor[limit](): func(v string) (any, error) { return parseLimit(v) },
 	}
+}
+
+// limit is a number that may not be exceeded; noLimit where anything goes.
+type limit int
+
+const noLimit limit = -1
+
+// parseLimit reads a positive number or "off". Zero is refused: to some it means none at all, to others no limit.
+func parseLimit(v string) (limit, error) {
+	if strings.EqualFold(v, "off") {
+		return noLimit, nil
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("is %q; write a whole number of 1 or more, or off for no limit", v)
+	}
+	return limit(n), nil
 }
 
 // durationUnits are spellings of units that Go does not read, and what to write instead.

@@ -53,7 +53,7 @@ type siteVars struct {
 	HelpCenterSecret     string        `env:"HELP_CENTER_SECRET" secret:"yes" help:"The Web Widget's other secret, for restricted Help Center content and the contact form."`
 	HelpCenterSecretFile string        `env:"HELP_CENTER_SECRET_FILE" of:"HELP_CENTER_SECRET" help:"A file that holds HELP_CENTER_SECRET."`
 	TokenTTL             time.Duration `env:"TOKEN_TTL" envDefault:"5m" help:"How long a token is valid, 7 minutes at most."`
-	TokenLimit           int           `env:"TOKEN_LIMIT" envDefault:"1000000" least:"0" help:"The most tokens that one visitor gets in an hour, against scripts that run wild; 0 sets no limit."`
+	TokenLimit           limit         `env:"TOKEN_LIMIT" envDefault:"1000000" help:"The most tokens that one visitor gets in an hour, against scripts that run wild; off sets no limit."`
 	Identity             string        `env:"IDENTITY" envDefault:"forwarded" help:"Where the visitor's identity comes from: the name of a gateway's preset, custom, or upstream."`
 	IDHeader             string        `env:"ID_HEADER" help:"The header with the visitor's id, instead of the preset's."`
 	EmailHeader          string        `env:"EMAIL_HEADER" help:"The header with the visitor's e-mail address, instead of the preset's."`
