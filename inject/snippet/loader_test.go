@@ -31,7 +31,7 @@ func TestLoader(t *testing.T) {
 			js: `loaded`, want: `"/page.js"`},
 		{name: "strict page", csp: `script-src 'nonce-n' 'strict-dynamic'; connect-src 'self'`, page: []string{`{nonce}`}, js: `loaded`, want: ours},
 		{name: "nonce", csp: `script-src 'nonce-n'`, page: []string{`{nonce}`}, js: `loaded`, want: ours},
-		{name: "trusted types", csp: `require-trusted-types-for 'script'; trusted-types zchatproxy`, js: `loaded`, want: ours},
+		{name: "trusted types", csp: `require-trusted-types-for 'script'; trusted-types ` + snippet.TrustedTypesPolicy, js: `loaded`, want: ours},
 		{name: "trusted types, not for us", csp: `require-trusted-types-for 'script'; trusted-types other`, js: count, want: `0`},
 		{name: "chat", widget: "chat", js: `[loaded,typeof $zopim,typeof $zopim.set,$zopim._.length,$zopim.set._.length,typeof $zopim.t]`, want: `["/ours.js?k","function","function",0,0,"number"]`},
 	}

@@ -98,6 +98,7 @@ func TestSettings(t *testing.T) {
 		{name: "no object: text", who: "alice", page: []string{`zESettings='x'`}, want: `{"webWidget":{` + auth + `}}`},
 		{name: "before", who: "alice", page: []string{`zESettings={a:1}`, `{script}`}, want: `{"a":1,"webWidget":{` + auth + `}}`},
 		{name: "strict", who: "alice", page: []string{`'use strict';window.zESettings={a:1};window.zESettings.b=2`}, want: `{"a":1,"webWidget":{` + auth + `},"b":2}`},
+		{name: "Object.prototype extended", who: "alice", page: []string{`Object.prototype.settings={a:1};Object.prototype.help=Object.prototype.late=1;Object.prototype.url='/x.js'`}, want: `{"webWidget":{` + auth + `}}`},
 		{name: "module", who: "alice", page: []string{`<script type=module>window.zESettings={a:1}</script>`}, want: `{"a":1,"webWidget":{` + auth + `}}`},
 		{name: "deleted", who: "alice", page: []string{`zESettings={a:1};delete window.zESettings`}, want: `undefined`},
 		// What a page hides from us goes to the widget by command, after it has loaded.

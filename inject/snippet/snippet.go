@@ -35,6 +35,11 @@ var (
 // settings.
 const placeholder = "ZCHAT_CONFIG"
 
+// TrustedTypesPolicy is the name of the policy that the script makes for the
+// loader's address where the browser has Trusted Types, so that it works on
+// pages that require them and let this name be used.
+const TrustedTypesPolicy = "zchatproxy"
+
 // tokenRoute is where the proxy serves tokens, below its route prefix.
 const tokenRoute = "/jwt"
 

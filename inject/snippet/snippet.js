@@ -32,6 +32,10 @@
     site = location.origin,
     route = site + config.path,
     nonce = (doc.currentScript || {}).nonce,
+    // Now, since a page may put members of these names into Object.prototype.
+    own = config.settings,
+    late = config.late,
+    url = config.url,
     help = config.help, // then its jwtFn
     api = 'zE', // the widget's global
     wishes = win.zESettings, // as the page has set it so far
@@ -88,11 +92,11 @@
   }
 
   // Fills in what wish leaves open. With {} for a wish it makes a deep copy.
-  function under(wish, own) {
+  function under(wish, ours) {
     var key, value;
-    for (key in own) {
-      if (!has(own, key)) continue;
-      value = own[key];
+    for (key in ours) {
+      if (!has(ours, key)) continue;
+      value = ours[key];
       if (!plain(wish)) wish = {};
       if (!has(wish, key)) wish = put(wish, key, plain(value) ? under({}, value) : value);
       else if (plain(value)) if (plain(wish[key])) wish = put(wish, key, under(wish[key], value));
@@ -101,7 +105,7 @@
   }
 
   function compose(wish) {
-    wish = under(wish, config.settings);
+    wish = under(wish, own);
     CLASSIC: {
       var widget = (wish || {}).webWidget, theirs = (widget || {}).authenticate;
       if (who || theirs) wish = put(wish, 'webWidget', put(widget, 'authenticate', authentication(theirs)));
@@ -173,7 +177,7 @@
   // The page is in use: has the session ended behind its back?
   function stir() {
     sync();
-    if (!visitor()) if (!config.late) return;
+    if (!visitor()) if (!late) return;
     wanted = 1;
     if (resting || doc.hidden) return;
     wanted = 0;
@@ -255,7 +259,7 @@
       // A page's let hides our property, its defineProperty replaces it: then the widget has not seen all of it.
       if (theirs === settings()) return;
       if (who) entering = 1;
-      if (who || config.settings) tell('updateSettings', compose(under({}, theirs)));
+      if (who || own) tell('updateSettings', compose(under({}, theirs)));
     };
     leave = function () {
       tell('logout');
@@ -302,7 +306,7 @@
   // ---- the loader
 
   function load() {
-    var url = config.url, types = win.trustedTypes;
+    var types = win.trustedTypes;
     if (tag || win.zE || win.$zopim) return;
     if (doc.querySelector('#ze-snippet,[src*="/ekr/snippet.js"],[src*="zopim.com/"]')) return;
     tag = doc.createElement('script');
@@ -359,11 +363,11 @@
   on(doc, 'DOMContentLoaded', function () {
     act();
     on(win, 'focus', stir); // no sooner: a page may get it while it loads
-    if (config.late) if (!visitor()) {
+    if (late) if (!visitor()) {
       resting = 0;
       stir();
     }
-    if (!config.url) return;
+    if (!url) return;
     // As late as is fair: the page may yet load the widget itself.
     on(win, 'load', tryLoad);
     later(tryLoad, 4e3);

@@ -136,7 +136,12 @@ func TestSessionEnds(t *testing.T) {
 	tb.expect(told, `[]`)
 
 	s.setRoute(refuse)
-	tb.eval(act)
+	tb.eval(`(Object.defineProperty(document,'hidden',{value:true,configurable:true}),` + act + `)`)
+	tb.eval(`new Promise(function(r){setTimeout(r,8e3)}).then(function(){})`)
+	if n := s.requests(); n != 1 {
+		t.Errorf("%d questions to the token route, also of a page that nobody sees", n)
+	}
+	tb.eval(`(delete document.hidden,document.dispatchEvent(new Event('visibilitychange')))`)
 	tb.expect(told, `["logout"]`)
 	if got := tb.eval(ask + `.catch(function(e){return 'none'})`); got != `"none"` {
 		t.Errorf("zESettings still has a jwtFn, which gives %s", got)
