@@ -50,7 +50,7 @@ func bomCharset(b []byte) string {
 // sniff finds how to view the body from what stands before any markup. declared says that this is final; otherwise a <meta> may still
 // name another encoding.
 func sniff(head *prefix, label string, xhtml bool) (enc encoding, declared bool, reason Reason) {
-	head.need(3)
+	head.needMark()
 	if name := bomCharset(head.buf); name != "" {
 		return encodingOf(name), true, ""
 	}
@@ -58,14 +58,11 @@ func sniff(head *prefix, label string, xhtml bool) (enc encoding, declared bool,
 		return encodingOf(canonicalCharset(label)), true, "" // known, or Locate would have refused it
 	}
 	// The beginning of an XML declaration in UTF-16 gives it away to XML parsers and to browsers alike.
-	if len(head.buf) >= 2 && (head.buf[0] == 0) != (head.buf[1] == 0) {
-		head.need(6)
-		switch {
-		case bytes.HasPrefix(head.buf, []byte("<\x00?\x00x\x00")):
-			return encUTF16LE, true, ""
-		case bytes.HasPrefix(head.buf, []byte("\x00<\x00?\x00x")):
-			return encUTF16BE, true, ""
-		}
+	switch {
+	case head.begins("<\x00?\x00x\x00"):
+		return encUTF16LE, true, ""
+	case head.begins("\x00<\x00?\x00x"):
+		return encUTF16BE, true, ""
 	}
 	if !xhtml {
 		return encBytes, false, ""
@@ -79,8 +76,7 @@ func sniff(head *prefix, label string, xhtml bool) (enc encoding, declared bool,
 
 // xmlCharset returns the encoding of an XML declaration, UTF-8 without one; not ok for one that no browser reads.
 func xmlCharset(head *prefix) (string, bool) {
-	head.need(6)
-	if !bytes.HasPrefix(head.buf, []byte("<?xml")) || !isSpace(append(head.buf, 0)[5]) {
+	if !head.begins("<?xml") || !head.need(6) || !isSpace(head.buf[5]) {
 		return "utf-8", true
 	}
 	end := -1

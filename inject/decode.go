@@ -100,7 +100,11 @@ func (d *decoder) nextMember() error {
 	switch next := d.raw.peek(2); {
 	case len(next) == 0:
 		return d.raw.err
-	case len(next) < 2 || next[0] != 0x1f || next[1] != 0x8b:
+	case len(next) == 1 && next[0] == 0x1f && d.raw.err == io.EOF:
+		return io.ErrUnexpectedEOF // cut off behind the first byte of a member
+	case len(next) == 1 && d.raw.err != io.EOF:
+		return d.raw.err
+	case len(next) == 1 || next[0] != 0x1f || next[1] != 0x8b:
 		return io.EOF
 	}
 	return d.openMember(d.z.(*gzip.Reader))

@@ -67,13 +67,12 @@ func (s *search) step() bool {
 	case tokEnd:
 		return s.endTag()
 	case tokText:
-		return s.headEnds(s.t.start, "text")
+		return s.text()
 	case tokCut:
 		return s.cutShort()
 	}
 	if !s.t.v.complete() {
-		s.f.reason = NoHeadEnd
-		return false
+		return s.fail(NoHeadEnd)
 	}
 	return s.headEnds(s.t.start, "end of document")
 }
@@ -87,6 +86,36 @@ func (s *search) boundary(at int, before string) {
 
 func (s *search) headEnds(at int, before string) bool {
 	s.boundary(at, before)
+	return false
+}
+
+// text ends the head, if it is known to be text.
+func (s *search) text() bool {
+	at := s.t.start
+	if s.t.short && !s.t.v.complete() {
+		return s.fail(NoHeadEnd)
+	}
+	if s.t.v.text[at] == 0 && !s.nul(at) {
+		return s.fail(NoHeadEnd)
+	}
+	return s.headEnds(at, "text")
+}
+
+// nul decides about a NUL. By the standard it ends the head, and is then dropped; Chromium and WebKit drop it at once. So there is a place
+// before it only where what follows means the same to both.
+func (s *search) nul(at int) bool {
+	if s.found {
+		return true
+	}
+	c, ok := s.t.at(at)
+	for ; ok && c == 0; c, ok = s.t.at(at) {
+		at++
+	}
+	return ok && !isSpace(c) && c != '&' && (c != '<' || s.mode == inHead)
+}
+
+func (s *search) fail(r Reason) bool {
+	s.f.reason = r
 	return false
 }
 
@@ -153,8 +182,7 @@ func (s *search) skip(at int, closed bool) bool {
 		return true
 	}
 	if !s.t.v.complete() {
-		s.f.reason = NoHeadEnd
-		return false
+		return s.fail(NoHeadEnd)
 	}
 	return s.headEnds(at, "unfinished element")
 }
@@ -163,8 +191,7 @@ func (s *search) scriptTag(at int) bool {
 	if !s.script {
 		s.script = true
 		if _, ours := s.t.value("data-zchatproxy"); ours {
-			s.f.reason = AlreadyInjected
-			return false
+			return s.fail(AlreadyInjected)
 		}
 	}
 	s.boundary(at, "<script>")
@@ -223,16 +250,14 @@ func (s *search) endTag() bool {
 // kept: where it goes to the head, the script may stand before it, anywhere else it would draw the comment into the head.
 func (s *search) cutShort() bool {
 	if !s.t.v.complete() {
-		s.f.reason = NoHeadEnd
-		return false
+		return s.fail(NoHeadEnd)
 	}
 	keeps := s.t.cut == tokStart || s.t.cut == tokComment && s.mode == inHead || s.t.cut == tokDoctype && s.mode != initial
 	if s.t.cut == tokDoctype {
 		s.document = true
 	}
 	if !s.found && !keeps {
-		s.f.reason = s.unless(NoHeadEnd)
-		return false
+		return s.fail(s.unless(NoHeadEnd))
 	}
 	return s.headEnds(s.t.start, "end of document")
 }

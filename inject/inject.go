@@ -22,7 +22,7 @@ type Reason string
 // The reasons for leaving a document as it is.
 const (
 	Fragment        Reason = "fragment"         // no doctype and no html, head or body start tag up to where a head would end
-	NoHeadEnd       Reason = "no-head-end"      // neither a script nor the end of the head within the first 256 KiB
+	NoHeadEnd       Reason = "no-head-end"      // neither a script nor the end of the head within the first 256 KiB, or not at one place for all browsers
 	AlreadyInjected Reason = "already-injected" // the first script in the head bears data-zchatproxy
 	CharsetUnknown  Reason = "charset-unknown"  // the encoding is none that browsers know, or cannot be kept with the script in place
 	CodingUnknown   Reason = "coding-unknown"   // Content-Encoding other than one of gzip, deflate, br, zstd; or one with a dictionary

@@ -60,6 +60,21 @@ func (p *prefix) need(n int) bool {
 	return true
 }
 
+// begins reports whether the body begins with s, and reads no further than it takes to tell.
+func (p *prefix) begins(s string) bool {
+	for i := range len(s) {
+		if !p.need(i+1) || p.buf[i] != s[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// needMark reads as much as a byte order mark takes, if there is one.
+func (p *prefix) needMark() {
+	_ = p.begins("\xef\xbb\xbf") || p.begins("\xff\xfe") || p.begins("\xfe\xff")
+}
+
 // ended reports whether the body ended or failed within the prefix, as against the limit.
 func (p *prefix) ended() bool { return p.err != nil }
 

@@ -103,9 +103,10 @@ func headScan(b []byte, place int) scanned {
 	}
 }
 
-// metaName returns the encoding that the current <meta> tag names, "" for none.
+// metaName returns the encoding that the current <meta> tag names to Chromium, "" for none. Of several charset attributes the last
+// counts there, though the standard has the first.
 func (t *tokenizer) metaName() string {
-	label, pragma, byContent := "", false, false
+	label, pragma, byCharset := "", false, false
 	for _, a := range t.attrs {
 		value := t.v.text[a.value:a.valueEnd]
 		if bytes.IndexByte(value, '&') >= 0 {
@@ -114,15 +115,13 @@ func (t *tokenizer) metaName() string {
 		switch key := t.v.text[a.name:a.nameEnd]; {
 		case equalFold(key, "http-equiv"):
 			pragma = pragma || equalFold(value, "content-type")
-		case label != "":
 		case equalFold(key, "charset"):
-			label, byContent = string(value), false
-		case equalFold(key, "content"):
+			label, byCharset = string(value), true
+		case !byCharset && equalFold(key, "content"):
 			label, _ = metaCharset(value)
-			byContent = label != ""
 		}
 	}
-	if byContent && !pragma {
+	if !byCharset && !pragma {
 		return ""
 	}
 	return metaName(label)

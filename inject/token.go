@@ -34,6 +34,7 @@ type tokenizer struct {
 	cut        tokenKind // with tokCut: tokComment, tokDoctype or tokStart (any tag)
 	nameAt     int       // tag or doctype name as a span
 	nameEnd    int
+	short      bool // the text ended where the current token had to be looked at
 	selfClosed bool // the tag ends in /> (means something to foreign elements only)
 	attrs      []attribute
 	nameBuf    [24]byte
@@ -43,6 +44,7 @@ type tokenizer struct {
 func (t *tokenizer) at(i int) (byte, bool) {
 	for i >= len(t.v.text) {
 		if !t.v.more() {
+			t.short = true
 			return 0, false
 		}
 	}
@@ -82,7 +84,7 @@ func (t *tokenizer) next() tokenKind {
 }
 
 func (t *tokenizer) read() tokenKind {
-	t.start, t.attrs, t.selfClosed = t.pos, t.attrs[:0], false
+	t.start, t.attrs, t.selfClosed, t.short = t.pos, t.attrs[:0], false, false
 	c, ok := t.at(t.pos)
 	switch {
 	case !ok:

@@ -41,6 +41,9 @@ func locateXHTML(v *view) finding {
 }
 
 func (s *xmlSearch) fail(r Reason) bool {
+	if s.t.short && !s.t.v.complete() {
+		r = NoHeadEnd
+	}
 	s.f.reason = r
 	return false
 }
@@ -59,7 +62,7 @@ func (s *xmlSearch) cut() bool {
 // step takes one node or tag; it returns false at the end of the search.
 func (s *xmlSearch) step() bool {
 	t := &s.t
-	t.start = t.pos
+	t.start, t.short = t.pos, false
 	c, ok := t.at(t.pos)
 	switch {
 	case !ok:
