@@ -179,7 +179,7 @@ func (a *app) printReport(r *report) error {
 	b.WriteString("\n")
 	siteTable(r.Sites).write(&b, paint, columns)
 	b.WriteString("\n")
-	identityLines(&b, paint, r.Sites)
+	identityLines(&b, paint, columns, r.Sites)
 	b.WriteString("\n" + verdict(paint, r) + "\n")
 	_, err := io.WriteString(a.stdout, b.String())
 	return err
@@ -188,7 +188,11 @@ func (a *app) printReport(r *report) error {
 // verdict is the last line.
 func verdict(paint palette, r *report) string {
 	if !r.OK {
-		return paint.red("✗ "+plural(len(r.Problems), "problem")) + "; the proxy would not start like this."
+		text := paint.red("✗ " + plural(len(r.Problems), "problem"))
+		if slices.ContainsFunc(r.Problems, func(f finding) bool { return !f.passing }) {
+			return text + "; the proxy would not start like this."
+		}
+		return text + "; the proxy would start, and sign no token until it is solved."
 	}
 	text := paint.green("✓ usable") + ", " + plural(len(r.Sites), "site")
 	if n := len(r.Warnings); n > 0 {
@@ -198,15 +202,21 @@ func verdict(paint palette, r *report) string {
 }
 
 // identityLines says once for each way of knowing visitors which headers it takes.
-func identityLines(b *strings.Builder, paint palette, sites []siteReport) {
+func identityLines(b *strings.Builder, paint palette, columns int, sites []siteReport) {
+	const margin = 11
+	room := 1 << 30
+	if columns > 40 {
+		room = columns - margin
+	}
 	var said []string
 	for _, s := range sites {
-		line := paint.bold(s.Identity) + ": " + s.Trust
-		if s.Trust == "" || slices.Contains(said, line) {
+		text := s.Identity + ": " + s.Trust
+		if s.Trust == "" || slices.Contains(said, text) {
 			continue
 		}
-		said = append(said, line)
-		fmt.Fprintf(b, "%s %s\n", paint.dim(fmt.Sprintf("%-10s", "identity")), line)
+		said = append(said, text)
+		lines := strings.Join(wrap(text, room), "\n"+strings.Repeat(" ", margin))
+		fmt.Fprintf(b, "%s %s\n", paint.dim(fmt.Sprintf("%-10s", "identity")), lines)
 	}
 }
 
@@ -220,20 +230,20 @@ func siteTable(sites []siteReport) *table {
 	for _, s := range sites {
 		upstream := orDash(s.Upstream)
 		if s.UpstreamHost != "preserve" {
-			upstream += " as " + s.UpstreamHost
+			upstream += "\nas " + s.UpstreamHost
 		}
 		widget := s.Widget
 		if s.LoadsWidget {
-			widget += " + loader"
+			widget += "\n+ loader"
 		}
 		secret := orDash(s.Secret.Fingerprint)
 		if s.Secret.Fingerprint != "" {
-			secret = fmt.Sprintf("%s, %d bytes", s.Secret.Fingerprint, s.Secret.Bytes)
+			secret = fmt.Sprintf("%s\n%d bytes", s.Secret.Fingerprint, s.Secret.Bytes)
 		}
 		if s.HelpCenter != nil {
-			secret += " + help center " + orDash(s.HelpCenter.Fingerprint)
+			secret += "\nhelp center " + orDash(s.HelpCenter.Fingerprint)
 		}
-		cells := []string{shortList(s.Hosts), upstream, widget, s.Identity, secret, injection(s), s.CSP}
+		cells := []string{hostCell(s.Hosts), upstream, widget, s.Identity, secret, injection(s), s.CSP}
 		if numbered {
 			cells = append([]string{s.Site}, cells...)
 		}
@@ -246,9 +256,9 @@ func injection(s siteReport) string {
 	if len(s.Exclude) == 0 && (len(s.Include) == 0 || slices.Equal(s.Include, []string{"/*"})) {
 		return s.Inject
 	}
-	text := s.Inject + " " + strings.Join(s.Include, " ")
+	text := s.Inject + "\n" + strings.Join(s.Include, "\n")
 	if len(s.Exclude) > 0 {
-		text += " but " + strings.Join(s.Exclude, " ")
+		text += "\nnot " + strings.Join(s.Exclude, "\nnot ")
 	}
 	return text
 }
@@ -260,15 +270,16 @@ func orDash(text string) string {
 	return text
 }
 
-// shortList shows a list in a cell: all of two names, else the first.
-func shortList(names []string) string {
-	if len(names) <= 2 {
-		return strings.Join(names, ", ")
+// hostCell shows the first hosts of a site, one a line.
+func hostCell(hosts []string) string {
+	const shown = 4
+	if len(hosts) <= shown {
+		return strings.Join(hosts, "\n")
 	}
-	return fmt.Sprintf("%s + %d more", names[0], len(names)-1)
+	return fmt.Sprintf("%s\nand %d more", strings.Join(hosts[:shown-1], "\n"), len(hosts)-shown+1)
 }
 
-// table is text in columns.
+// table is text in columns. A cell may have several lines.
 type table struct {
 	head []string
 	rows [][]string
@@ -279,7 +290,9 @@ func (t *table) write(b *strings.Builder, paint palette, columns int) {
 	widths := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			for line := range strings.SplitSeq(cell, "\n") {
+				widths[i] = max(widths[i], utf8.RuneCountInString(line))
+			}
 		}
 	}
 	total := 2 * (len(widths) - 1)
@@ -290,18 +303,33 @@ func (t *table) write(b *strings.Builder, paint palette, columns int) {
 		t.writeParagraphs(b, paint)
 		return
 	}
-	line := func(cells []string, style func(string) string) {
-		for i, cell := range cells {
-			padding := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
-			if i == len(cells)-1 {
-				padding = "\n"
-			}
-			b.WriteString(style(cell) + padding)
-		}
-	}
-	line(t.head, paint.dim)
+	writeRow(b, t.head, widths, paint.dim)
 	for _, row := range t.rows {
-		line(row, func(text string) string { return text })
+		writeRow(b, row, widths, func(text string) string { return text })
+	}
+}
+
+// writeRow sets one row, as high as its highest cell.
+func writeRow(b *strings.Builder, row []string, widths []int, style func(string) string) {
+	cells, height := make([][]string, len(row)), 0
+	for i, cell := range row {
+		cells[i] = strings.Split(cell, "\n")
+		height = max(height, len(cells[i]))
+	}
+	for y := range height {
+		line, gap := "", 0
+		for i, lines := range cells {
+			text := ""
+			if y < len(lines) {
+				text = lines[y]
+			}
+			if text != "" {
+				line += strings.Repeat(" ", gap) + style(text)
+				gap = 0
+			}
+			gap += widths[i] - utf8.RuneCountInString(text) + 2
+		}
+		b.WriteString(line + "\n")
 	}
 }
 
@@ -311,7 +339,7 @@ func (t *table) writeParagraphs(b *strings.Builder, paint palette) {
 			b.WriteString("\n")
 		}
 		for j, cell := range row {
-			fmt.Fprintf(b, "%s %s\n", paint.dim(fmt.Sprintf("%-10s", strings.ToLower(t.head[j]))), cell)
+			fmt.Fprintf(b, "%s %s\n", paint.dim(fmt.Sprintf("%-10s", strings.ToLower(t.head[j]))), strings.ReplaceAll(cell, "\n", " "))
 		}
 	}
 }

@@ -30,6 +30,8 @@ type station struct {
 	Mark   mark   `json:"mark"`
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
+	// Detail is the evidence: policies before and after, the token's parts. On a terminal it is shown with --verbose.
+	Detail []string `json:"detail,omitempty"`
 }
 
 // diagnosis is the form of doctor --format json.
@@ -62,6 +64,7 @@ type doctorOptions struct {
 	host    string
 	path    string
 	timeout time.Duration
+	verbose bool
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -87,6 +90,7 @@ Exit code 0: nothing stops an authenticated chat. Exit code 1: something does. E
 	flags.StringVar(&o.host, "host", "", "without a URL: the host name the visitor asks for (the site's first)")
 	flags.StringVar(&o.path, "path", "/", "without a URL: the page to ask for")
 	flags.DurationVar(&o.timeout, "timeout", 20*time.Second, "the longest that one request may take")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "show the evidence too: policies before and after, what a token holds")
 	format, siteName := formatFlag(cmd), siteFlag(cmd)
 	cmd.RunE = work(func(_ *cobra.Command, args []string) error {
 		o.site = *siteName
@@ -129,7 +133,12 @@ func (a *app) runDoctor(d *doctor, format string) error {
 	paint, columns := a.paint(a.stdout), width(a.stdout)
 	if format == "text" {
 		// A station can take its time, so each is shown as soon as it is known.
-		d.reported = func(s station) { io.WriteString(a.stdout, s.render(paint, columns)) }
+		d.reported = func(s station) {
+			if !d.options.verbose {
+				s.Detail = nil
+			}
+			io.WriteString(a.stdout, s.render(paint, columns))
+		}
 	}
 	code := d.walk(a.ctx)
 	result := d.diagnosis()
@@ -249,6 +258,11 @@ func (s station) render(paint palette, columns int) string {
 			continue
 		}
 		fmt.Fprintf(&b, "%*s%s\n", margin, "", line)
+	}
+	for _, detail := range s.Detail {
+		for _, line := range wrap(detail, room-2) {
+			fmt.Fprintf(&b, "%*s%s\n", margin+2, "", paint.dim(line))
+		}
 	}
 	if s.Remedy != "" {
 		for i, line := range wrap(s.Remedy, room-2) {

@@ -66,7 +66,7 @@ func (d *doctor) visitAddress(ctx context.Context, t target, config *tls.Config,
 				"Correct the name in "+variable+", or make it known where the proxy runs (in containers: a network that both are in).")
 			return false
 		}
-		d.ok("name", "%s is %s", t.host, shortList(addresses))
+		d.ok("name", "%s is %s", t.host, strings.Join(addresses, ", "))
 	}
 	start := time.Now()
 	conn, err := d.dial(ctx, t)

@@ -42,11 +42,11 @@ func (d *doctor) visitPolicy(a, direct *answer, injected bool) {
 				remedy = "Set " + d.site.variable("CSP") + "=patch, or add what is missing to the policy on the site."
 			}
 		}
-		d.reportObstacles("the Content-Security-Policy header", stopped, remedy)
+		d.reportObstacles("the Content-Security-Policy header", stopped, remedy, policyDetail(before, after))
 		return
 	}
 	if stopped := csp.MetaObstacles(meta, needs); len(stopped) > 0 {
-		d.reportObstacles("a Content-Security-Policy in a <meta> element", stopped, "The proxy does not change pages: let the <meta> allow it, or send the policy as a header, which the proxy mends.")
+		d.reportObstacles("a Content-Security-Policy in a <meta> element", stopped, "The proxy does not change pages: let the <meta> allow it, or send the policy as a header, which the proxy mends.", meta)
 		return
 	}
 	switch {
@@ -55,13 +55,24 @@ func (d *doctor) visitPolicy(a, direct *answer, injected bool) {
 	case slices.Equal(before, after):
 		d.ok(name, "lets the script and the widget through as it is")
 	default:
-		d.ok(name, "patched, %s", policyChange(before, after))
+		d.report(station{Name: name, Mark: markOK, Text: "patched, " + policyChange(before, after), Detail: policyDetail(before, after)})
 	}
+}
+
+func policyDetail(before, after []string) []string {
+	var detail []string
+	for _, v := range before {
+		detail = append(detail, "before: "+v)
+	}
+	for _, v := range after {
+		detail = append(detail, "after: "+v)
+	}
+	return detail
 }
 
 // reportObstacles fails where the script, its token or the widget itself is stopped, and warns where the widget only
 // looks different.
-func (d *doctor) reportObstacles(where string, list []csp.Obstacle, remedy string) {
+func (d *doctor) reportObstacles(where string, list []csp.Obstacle, remedy string, detail []string) {
 	var what []string
 	fatal := false
 	for _, o := range list {
@@ -71,7 +82,7 @@ func (d *doctor) reportObstacles(where string, list []csp.Obstacle, remedy strin
 		}
 		fatal = fatal || !strings.HasPrefix(o.Stops, "widget-") || o.Stops == "widget-script" || o.Stops == "widget-connect"
 	}
-	s := station{Name: "policy", Mark: markWarning, Text: where + " stops " + strings.Join(what, ", "), Remedy: remedy}
+	s := station{Name: "policy", Mark: markWarning, Text: where + " stops " + strings.Join(what, ", "), Remedy: remedy, Detail: detail}
 	if fatal {
 		s.Mark = markFailure
 	}
