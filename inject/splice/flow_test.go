@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	stdgzip "compress/gzip"
 )
@@ -150,6 +151,32 @@ func TestHeld(t *testing.T) {
 		t.Fatalf("%d bytes came in front of error %v", len(out), err)
 	}
 }
+
+// TestReadError checks that an error of the input comes as it is, wherever it
+// comes, behind what came before it.
+func TestReadError(t *testing.T) {
+	_, stream := benchPage(120_000)
+	fault := errors.New("connection reset")
+	whole, err := splice(stream, benchAt, Prepare(script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Prepare(script)
+	for n := 0; n <= len(stream); n += 1 + len(stream)/40 {
+		in := io.MultiReader(bytes.NewReader(stream[:n]), iotest.ErrReader(fault))
+		out, err := io.ReadAll(NewReader(in, benchAt, p))
+		if !errors.Is(err, fault) || !bytes.HasPrefix(whole, out) || n > 2000 && len(out) < n-maxTail {
+			t.Errorf("behind %d bytes: %d bytes and error %v", n, len(out), err)
+		}
+	}
+	if _, err := NewReader(idle{}, 0, Prepare(nil)).Read(make([]byte, 9)); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("a reader that gives nothing: %v", err)
+	}
+}
+
+type idle struct{}
+
+func (idle) Read([]byte) (int, error) { return 0, nil }
 
 // TestAllocs locks the allocations of a stream: the Reader alone.
 func TestAllocs(t *testing.T) {

@@ -17,7 +17,8 @@ const (
 	// block to be set after the block has been begun.
 	holdBack = 64 << 10
 
-	// maxHist is the length of hist at which its beginning is let go.
+	// maxHist is the length of hist at which its beginning is let go. It grows
+	// by inSize more at most.
 	maxHist = 2 * window
 
 	// maxPooled bounds the buffers that go back to the pool.
@@ -280,7 +281,7 @@ func (s *stream) slide(n int) {
 		s.summed = window
 	}
 	if cap(s.hist)-len(s.hist) < n {
-		hist := make([]byte, len(s.hist), 2*cap(s.hist)+n)
+		hist := make([]byte, len(s.hist), max(len(s.hist)+n, min(2*cap(s.hist), maxHist+2*inSize)))
 		copy(hist, s.hist)
 		s.hist = hist
 	}

@@ -2,11 +2,16 @@ package splice
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // tool returns the path of a program the tests need. Without it they are
@@ -181,4 +186,45 @@ func (c *zlibCheck) run() {
 	c.count = 0
 	c.coded.Reset()
 	c.text.Reset()
+}
+
+// TestPad has every decoder there is read the blocks of no text that put the
+// output in phase; they are the only ones made here and not by an encoder.
+func TestPad(t *testing.T) {
+	text := []byte("<head></head>")
+	var stream []byte
+	for n := range 8 {
+		var w bitWriter
+		w.bytes([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"))
+		w.put(emptyFixed, emptyFixedBits) // not to begin at a byte boundary
+		before := int(8*w.offset()) + int(w.n)
+		w.pad(n)
+		if grown := int(8*w.offset()) + int(w.n) - before; grown&7 != n || grown > 128 {
+			t.Errorf("pad(%d) takes %d bits", n, grown)
+		}
+		w.storedBlocks(text)
+		w.put(emptyFixedFinal, emptyFixedBits)
+		w.align()
+		w.bytes(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(text)))
+		w.bytes(binary.LittleEndian.AppendUint32(nil, uint32(len(text))))
+		stream = append(stream, w.buf...)
+	}
+	want := bytes.Repeat(text, 8)
+	if got, err := gunzip(stream); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the standard library: %q, %v", got, err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(stream))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("klauspost: %q, %v", got, err)
+	}
+	for _, args := range [][]string{{"gzip", "-dc"}, {"pigz", "-dc"}, {"libdeflate-gzip", "-dc"}, {"7z", "x", "-si", "-so", "-tgzip"}, {"python3", "-c", decodeScript}} {
+		t.Run(args[0], func(t *testing.T) {
+			if got := filter(t, args[0], args[1:]...).encode(stream, nil); !bytes.Equal(got, want) {
+				t.Errorf("%q", got)
+			}
+		})
+	}
 }
