@@ -302,7 +302,7 @@ if(v===%q||performance.now()>end)done(String(v));else requestIdleCallback(look,{
 func (tb *tab) expect(js, want string) {
 	tb.s.t.Helper()
 	if got := tb.await(js, want); got != want {
-		tb.s.t.Errorf("%s:\n got %s\nwant %s", js, got, want)
+		tb.s.t.Fatalf("%s:\n got %s\nwant %s", js, got, want)
 	}
 }
 

@@ -203,6 +203,13 @@ func TestNoToken(t *testing.T) {
 		"far redirect": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.invalid/", 302)
 		},
+		"redirect to a token": func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "help-center") {
+				reply(200, "application/jwt", "a.b.c")(w, r)
+				return
+			}
+			http.Redirect(w, r, "/__zchat/jwt/help-center", 302)
+		},
 		"closed": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
 		"cut short": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/jwt")

@@ -307,7 +307,7 @@
 
   function load() {
     var types = win.trustedTypes;
-    if (tag || win.zE || win.$zopim) return;
+    if (!url || tag || win.zE || win.$zopim) return;
     if (doc.querySelector('#ze-snippet,[src*="/ekr/snippet.js"],[src*="zopim.com/"]')) return;
     tag = doc.createElement('script');
     tag.id = 'ze-snippet';
@@ -362,18 +362,21 @@
 
   on(doc, 'DOMContentLoaded', function () {
     act();
-    on(win, 'focus', stir); // no sooner: a page may get it while it loads
     if (late) if (!visitor()) {
       resting = 0;
       stir();
     }
-    if (!url) return;
-    // As late as is fair: the page may yet load the widget itself.
-    on(win, 'load', tryLoad);
     later(tryLoad, 4e3);
+  });
+  // As late as is fair: the page may yet load the widget itself, even on load.
+  on(win, 'load', function () {
+    later(tryLoad, 0);
   });
   // The widget comes with a script, whoever put it there and whenever.
   on(doc, 'load', act, true);
+  on(win, 'focus', function () {
+    if (doc.readyState !== 'loading') stir(); // a page may get it while it loads
+  });
   on(doc, 'prerenderingchange', stir);
   on(doc, 'visibilitychange', stir);
   on(win, 'pageshow', function (event) {
