@@ -18,15 +18,23 @@ type encoder interface {
 	Reset(io.Writer)
 }
 
-// The levels.
+// The levels, measured on a dozen of pages of 45 to 127 KB that were flushed every 32 KiB, at one core: MB/s of text, and what is left of it.
+//
+//	deflate 2: 215, 31.2 %    5: 114, 28.6 %    6: 30, 28.2 %    9: 13, 27.1 %
+//	br      2:  84, 29.3 %    4:  38, 27.9 %    5: 16, 26.4 %    6: 18, 26.1 %
+//	zstd    fastest: 245, 30.9 %    default: 207, 29.1 %    better: 152, 28.2 %    best: 20, 27.0 %
+//
+// Each is the last before time grows faster than size shrinks: a page of 100 KB costs about 1 ms, with br 2.5 ms. For br, 5 would cost
+// 6 ms, to save 1.5 KB. The windows hold a page of that size; larger ones did not make these pages any smaller, but take memory.
 const (
 	deflateLevel = 5
 	brotliLevel  = 4
-	brotliWindow = 19
+	brotliWindow = 18 // a power of two
 	zstdLevel    = zstd.SpeedDefault
-	zstdWindow   = 1 << 20
+	zstdWindow   = 256 << 10
 )
 
+// The encoders' pools. Reset clears what they hold.
 var (
 	gzipWriters   = sync.Pool{New: func() any { z, err := gzip.NewWriterLevel(nil, deflateLevel); return must(z, err) }}
 	zlibWriters   = sync.Pool{New: func() any { z, err := zlib.NewWriterLevel(nil, deflateLevel); return must(z, err) }}

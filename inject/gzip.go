@@ -23,7 +23,7 @@ func newGzipReader(d *Document, element []byte) *gzipReader {
 	r := &gzipReader{d: d, piece: element}
 	d.head.release()
 	d.raw.rewind()
-	r.s = splice.NewReader(d.raw, d.place.Offset, pieceOf(element))
+	r.s = splice.NewReader(&d.raw, d.place.Offset, pieceOf(element))
 	return r
 }
 
@@ -55,7 +55,7 @@ func (r *gzipReader) transcode() error {
 	d := r.d
 	d.raw.rewind()
 	d.dec.release()
-	d.dec = newDecoder(codingGzip, d.raw)
+	d.dec = newDecoder(codingGzip, &d.raw)
 	d.head = newPrefix(d.dec)
 	if !d.head.need(int(d.place.Offset)) && len(d.head.buf) < int(d.place.Offset) {
 		return d.head.err

@@ -69,11 +69,11 @@ type Place struct {
 type Document struct {
 	src    Source
 	coding coding
-	raw    *rawReader // the coded bytes; keeps all of them until the place is known
-	dec    *decoder   // nil for identity and for codings that are not understood
-	head   *prefix    // the decoded bytes read so far
-	wide   bool       // the encoding is UTF-16: the script is written in units of two bytes
-	bigEnd bool       // with wide: UTF-16BE
+	raw    rawReader // the coded bytes; keeps all of them until the place is known
+	dec    *decoder  // nil for identity and for codings that are not understood
+	head   *prefix   // the decoded bytes read so far
+	wide   bool      // the encoding is UTF-16: the script is written in units of two bytes
+	bigEnd bool      // with wide: UTF-16BE
 	// searched is how much of the body the search depended on, in characters; how it came in pieces makes no difference to it.
 	searched int
 	place    Place
@@ -83,7 +83,7 @@ type Document struct {
 
 // Open starts on a body. Nothing is read before [Document.Locate].
 func Open(src Source) *Document {
-	return &Document{src: src, coding: codingOf(src.Coding), raw: newRawReader(src.Body)}
+	return &Document{src: src, coding: codingOf(src.Coding), raw: rawReader{src: src.Body, keep: true}}
 }
 
 // Supports reports whether a Content-Encoding, or a coding named in Accept-Encoding, is one that this package reads and writes.
@@ -132,9 +132,9 @@ func (d *Document) locate() Place {
 // openDecoded returns the decoded body, which for identity is the raw reader itself.
 func (d *Document) openDecoded() io.Reader {
 	if d.coding == codingIdentity {
-		return d.raw
+		return &d.raw
 	}
-	d.dec = newDecoder(d.coding, d.raw)
+	d.dec = newDecoder(d.coding, &d.raw)
 	return d.dec
 }
 
@@ -195,7 +195,7 @@ func (d *Document) Insert(element []byte) io.ReadCloser {
 	}
 	switch d.coding {
 	case codingIdentity:
-		return newPlainReader(d.raw, int(d.place.Offset), element)
+		return newPlainReader(&d.raw, int(d.place.Offset), element)
 	case codingGzip:
 		return newGzipReader(d, element)
 	}
@@ -221,7 +221,7 @@ func (d *Document) Pass() io.ReadCloser {
 	if d.dec != nil {
 		d.dec.release()
 	}
-	return newPlainReader(d.raw, 0, nil)
+	return newPlainReader(&d.raw, 0, nil)
 }
 
 // take marks the body as handed out: two readers of one body would each get a part of it.

@@ -28,8 +28,6 @@ type rawReader struct {
 	err  error // of src, sticky; reported once buf is used up
 }
 
-func newRawReader(src io.ReadCloser) *rawReader { return &rawReader{src: src, keep: true} }
-
 // fill reads at least one more byte behind buf[pos:], which must be empty, or returns why there is none.
 func (r *rawReader) fill() error {
 	if r.err != nil {

@@ -36,7 +36,7 @@ func TestSplits(t *testing.T) {
 	docs := withPrefixes(html5lib(t))
 	r := rand.New(rand.NewPCG(1, 2))
 	r.Shuffle(len(docs), func(i, j int) { docs[i], docs[j] = docs[j], docs[i] })
-	n := 60
+	n := 30
 	if all() {
 		n = len(docs)
 	}

@@ -44,6 +44,9 @@ func (t *tokenizer) content(name string) bool {
 	case "script":
 		return t.scriptText()
 	case "plaintext":
+		for t.v.more() { // it has no end tag: whatever follows is its text
+		}
+		t.pos = len(t.v.text)
 		return false
 	}
 	return true

@@ -37,6 +37,7 @@ type tokenizer struct {
 	short      bool // the text ended where the current token had to be looked at
 	selfClosed bool // the tag ends in /> (means something to foreign elements only)
 	attrs      []attribute
+	attrBuf    [8]attribute // what attrs begins in
 	nameBuf    [24]byte
 }
 
@@ -84,6 +85,9 @@ func (t *tokenizer) next() tokenKind {
 }
 
 func (t *tokenizer) read() tokenKind {
+	if t.attrs == nil {
+		t.attrs = t.attrBuf[:0]
+	}
 	t.start, t.attrs, t.selfClosed, t.short = t.pos, t.attrs[:0], false, false
 	c, ok := t.at(t.pos)
 	switch {
