@@ -178,7 +178,7 @@ func newSite(c *Site, cfg Config, st *state, pools *upstreamPool, m *metrics) (*
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	s.metrics = m.site(s.name)
+	s.metrics = m.site(s.name, s.tokenKind)
 	s.limit = newTokenLimit(c.TokenLimit)
 	s.proxy = newReverseProxy(s)
 	return s, nil
@@ -198,8 +198,10 @@ func oneOf(value string, fail failFunc, field string, allowed ...string) string 
 
 func (s *site) buildSigners(c *Site, st *state, fail failFunc) {
 	kind := signer.Chat
+	s.tokenKind = "chat"
 	if s.widget == "messaging" {
 		kind = signer.Messaging
+		s.tokenKind = "messaging"
 	}
 	if c.Secret == nil {
 		fail("Secret", "no secret is set")

@@ -27,7 +27,7 @@ type metrics struct {
 // siteMetrics are the counters of one site, looked up once. They outlive reloads, under the site's name.
 type siteMetrics struct {
 	m               *metrics
-	site            string
+	site, kind      string
 	classes         [6]prometheus.Counter // by hundreds of the status; 0 for none
 	injected        prometheus.Counter
 	upstreamSeconds prometheus.Observer
@@ -63,18 +63,19 @@ func newMetrics(version string) *metrics {
 	return m
 }
 
-func (m *metrics) site(name string) *siteMetrics {
+// site finds the counters of a site; kind is that of the tokens it mostly signs.
+func (m *metrics) site(name, kind string) *siteMetrics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if s := m.sites[name]; s != nil {
+	if s := m.sites[name]; s != nil && s.kind == kind {
 		return s
 	}
 	s := &siteMetrics{
-		m: m, site: name,
+		m: m, site: name, kind: kind,
 		injected:        m.pages.WithLabelValues(name, "injected", ""),
 		upstreamSeconds: m.upstreamSeconds.WithLabelValues(name),
 		bytes:           m.bytes.WithLabelValues(name),
-		signed:          m.tokens.WithLabelValues(name, "chat", "signed"),
+		signed:          m.tokens.WithLabelValues(name, kind, "signed"),
 		known:           m.identities.WithLabelValues(name, "known"),
 	}
 	for i := range s.classes {
@@ -106,7 +107,7 @@ func (s *siteMetrics) page(reason Reason) {
 }
 
 func (s *siteMetrics) token(kind, result string, now time.Time) {
-	if kind == "chat" && result == "signed" {
+	if kind == s.kind && result == "signed" {
 		s.signed.Inc()
 		return
 	}

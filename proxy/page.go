@@ -45,7 +45,11 @@ func (s *site) page(ex *exchange, res *http.Response) {
 	}
 	_, html := pageType(h)
 	if !html || !hasBody(res.StatusCode) {
-		return // most responses: nothing to count, nothing to say
+		// Most responses: nothing to count, nothing to say unless somebody asks.
+		if ex.explain {
+			h.Set(explainHeader, string(classifyResponse(ex.class, res.StatusCode, h)))
+		}
+		return
 	}
 	reason := ex.skip
 	if reason == "" || reason == ReasonPreview {

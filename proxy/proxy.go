@@ -104,7 +104,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := h.state.Load()
 	start := st.now()
-	rec := &recorder{ResponseWriter: w}
+	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1)}
 	ex := &exchange{state: st, sent: start, answer: rec}
 	defer func() {
 		// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on,
@@ -116,9 +116,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 	st := ex.state
+	own, route := st.ownRoute(r)
+	if own {
+		protect(w.Header())
+	}
 	ex.site = st.hosts.find(r.Host)
 	if ex.site == nil {
-		writeProblem(w, r, problem{status: http.StatusMisdirectedRequest,
+		writeProblem(w, r, problem{status: http.StatusMisdirectedRequest, asJSON: own,
 			detail: "No site is configured for this host name. Add it to ZCHAT_HOSTS (or ZCHAT_SITES_<n>_HOSTS) of the site it belongs to."})
 		return
 	}
@@ -134,7 +138,7 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 		ex.site.metrics.identityResult("conflict")
 		ex.site.metrics.refused("request", "conflict", st.now())
 		st.log.Warn("request refused: "+err.Error(), "site", ex.site.name)
-		writeProblem(w, r, problem{status: http.StatusBadRequest, detail: err.Error()})
+		writeProblem(w, r, problem{status: http.StatusBadRequest, asJSON: own, detail: err.Error()})
 		return
 	}
 	ex.visitor = outcome
@@ -142,8 +146,9 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 	takeOwnCookies(ex, r)
 	ex.explain = ex.trusted && r.Header.Get(explainHeader) == "1"
 	r.Header.Del(explainHeader)
+	ex.site.readPreview(ex, r)
 
-	if own, route := st.ownRoute(r); own {
+	if own {
 		ex.site.serveRoute(ex, w, r, route)
 		return
 	}

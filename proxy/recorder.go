@@ -17,6 +17,7 @@ type recorder struct {
 	status int
 	bytes  int64
 	strip  *identity.Source // removes its headers from informational responses; nil for none
+	old    bool             // the client speaks HTTP/1.0, which knows no informational responses (RFC 9110 section 15.2)
 
 	// What the upstream has flushed leaves at once: with prompt set, every write is flushed but the one that
 	// completes a body of known length, which the server sends by itself. ReverseProxy does the same for
@@ -30,6 +31,9 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *recorder) WriteHeader(code int) {
 	h := w.Header()
 	if code >= 100 && code < 200 && code != http.StatusSwitchingProtocols {
+		if w.old {
+			return
+		}
 		if w.strip != nil {
 			w.strip.StripResponse(h)
 		}

@@ -22,6 +22,7 @@ type site struct {
 
 	secret, helpCenterSecret *signer.Secret
 	chat, helpCenter         *signer.Signer // helpCenter is nil without its secret
+	tokenKind                string         // of chat, for metrics and logs: "chat" or "messaging"
 	limit                    *tokenLimit
 
 	widget      string
@@ -57,7 +58,6 @@ func (s *site) hostUp(visitors string) string {
 // pass sends a request to the upstream and its answer back.
 func (s *site) pass(ex *exchange, w *recorder, r *http.Request) {
 	ex.class = classifyRequest(r)
-	s.readPreview(ex, r)
 	ex.skip = s.skips(ex, r)
 	s.prepare(ex, r)
 	if s.identity.FromUpstream() {

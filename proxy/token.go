@@ -16,7 +16,7 @@ import (
 // serveToken answers a token route: a fresh token for whoever is asking, or a problem document that
 // says why there is none.
 func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *signer.Signer) {
-	kind := "chat"
+	kind := s.tokenKind
 	if sign == s.helpCenter {
 		kind = "help-center"
 	}
