@@ -33,6 +33,8 @@ type Options struct {
 
 	// wrapSite lets tests see what the site itself sends.
 	wrapSite func(http.Handler) http.Handler
+	// upstream lets tests put the proxy in front of another site than the embedded one.
+	upstream string
 }
 
 // Demo is a running demonstration.

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -99,7 +100,7 @@ func (d *Demo) furnish(o Options, k kind) error {
 	}
 	d.parts.handle("site", legacy)
 
-	handler, err := newProxy(o, k, strings.TrimSuffix(d.site, "/"), d.secrets)
+	handler, err := newProxy(o, k, cmp.Or(o.upstream, strings.TrimSuffix(d.site, "/")), d.secrets)
 	if err != nil {
 		return err
 	}
