@@ -50,14 +50,6 @@ type site struct {
 // variable returns the full name of a key for messages.
 func (s *site) variable(key string) string { return s.origin[key] }
 
-// label names the site for people: its number, where there are several.
-func (s *site) label() string {
-	if s.number < 0 {
-		return s.name
-	}
-	return strconv.Itoa(s.number)
-}
-
 // loader loads configurations from one environment, again and again. It keeps the sources of secrets, so that a
 // reload does not forget since when a secret has been in use.
 type loader struct {

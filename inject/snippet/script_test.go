@@ -199,16 +199,16 @@ func TestNoToken(t *testing.T) {
 		"newline":     reply(200, "application/jwt", "a.b.c\n"),
 		"four parts":  reply(200, "application/jwt", "a.b.c.d"),
 		"no content":  func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) },
-		"redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", 302) },
+		"redirect":    func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
 		"far redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://elsewhere.invalid/", 302)
+			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusFound)
 		},
 		"redirect to a token": func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "help-center") {
 				reply(200, "application/jwt", "a.b.c")(w, r)
 				return
 			}
-			http.Redirect(w, r, "/__zchat/jwt/help-center", 302)
+			http.Redirect(w, r, "/__zchat/jwt/help-center", http.StatusFound)
 		},
 		"closed": func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) },
 		"cut short": func(w http.ResponseWriter, r *http.Request) {

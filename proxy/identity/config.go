@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Config says where a site's identity comes from. The zero value is the preset "forwarded".
@@ -65,7 +67,11 @@ func New(c Config) (*Source, error) {
 	if !ok {
 		return nil, &FieldError{"Preset", fmt.Sprintf("%q is not a preset; write one of %s", c.Preset, presetNames())}
 	}
-	s := &Source{config: c, preset: p}
+	s := &Source{
+		config: c, preset: p,
+		warnShared:   rate.Sometimes{First: 1, Interval: warnEvery},
+		warnDisagree: rate.Sometimes{First: 1, Interval: warnEvery},
+	}
 	problems := s.checkHeaders()
 	if p.signed != nil {
 		problems = append(problems, s.checkAssertion()...)

@@ -194,12 +194,6 @@ type agent struct {
 const readAgent = `(window.__agent ? {status: __agent.status, id: __agent.id, email: __agent.email, name: __agent.name,
 	helpCenter: __agent.helpCenter, log: __agent.log.slice()} : null)`
 
-// agent returns what the widget shows now; nil before it is there.
-func (b *tab) agent() *agent {
-	b.t.Helper()
-	return eval[*agent](b, readAgent)
-}
-
 // await waits until the widget has started and is authenticated as id, or anonymous where id is empty.
 func (b *tab) await(id string) *agent {
 	b.t.Helper()

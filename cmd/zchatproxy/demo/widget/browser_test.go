@@ -252,14 +252,6 @@ if(v===%q||performance.now()>end)done(String(v));else requestIdleCallback(look,{
 	return got
 }
 
-// expect fails the test unless js comes to be want, as JSON.
-func (tb *tab) expect(js, want string) {
-	tb.s.t.Helper()
-	if got := tb.await(js, want); got != want {
-		tb.s.t.Fatalf("%s:\n got %s\nwant %s", js, got, want)
-	}
-}
-
 // as logs the browser in as who, "nobody" for out, by a request of the tab's page.
 func (tb *tab) as(who string) {
 	tb.s.t.Helper()

@@ -16,7 +16,6 @@ import (
 type cell struct {
 	*site
 	widget string
-	page   string
 }
 
 // seen is what the agent sees: who, whose chat, and whether Help Center
