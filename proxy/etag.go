@@ -104,7 +104,7 @@ func translateList(h http.Header, name, suffix string, onlyOurs bool) (translate
 	var kept []string
 	changed := false
 	for _, v := range values {
-		if strings.TrimSpace(v) == "*" {
+		if strings.Trim(v, " \t") == "*" {
 			return false
 		}
 		for _, tag := range splitETags(v) {
