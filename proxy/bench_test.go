@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
 	"zchatproxy/proxy"
 	"zchatproxy/proxy/identity"
 	"zchatproxy/signer"
@@ -89,18 +92,42 @@ func gzipped(b *testing.B, body []byte) []byte {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w.Write(body)
-	w.Close()
+	return written(b, &out, w, body)
+}
+
+func brotlied(b *testing.B, body []byte) []byte {
+	b.Helper()
+	var out bytes.Buffer
+	return written(b, &out, brotli.NewWriterLevel(&out, 5), body)
+}
+
+func zstandarded(b *testing.B, body []byte) []byte {
+	b.Helper()
+	var out bytes.Buffer
+	w, err := zstd.NewWriter(&out)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return written(b, &out, w, body)
+}
+
+func written(b *testing.B, out *bytes.Buffer, w io.WriteCloser, body []byte) []byte {
+	b.Helper()
+	if _, err := w.Write(body); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
 	return out.Bytes()
 }
 
-// bare is what the proxy is held against: a ReverseProxy with the same transport settings and buffers that
+// bareProxy is what the proxy is held against: a ReverseProxy with the same transport settings and buffers that
 // passes everything on untouched.
-func bare(b *testing.B, upstream string) http.Handler {
-	b.Helper()
+func bareProxy(upstream string) http.Handler {
 	target, err := url.Parse(upstream)
 	if err != nil {
-		b.Fatal(err)
+		panic(err)
 	}
 	return &httputil.ReverseProxy{
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -182,7 +209,7 @@ func BenchmarkHandler(b *testing.B) {
 		{"binary=1M", canned("application/octet-stream", "", make([]byte, 1<<20))},
 	} {
 		upstream := cannedUpstream(b, bench.response)
-		b.Run(bench.name+"/bare", func(b *testing.B) { drive(b, bare(b, upstream), benchRequest) })
+		b.Run(bench.name+"/bare", func(b *testing.B) { drive(b, bareProxy(upstream), benchRequest) })
 		b.Run(bench.name+"/ours", func(b *testing.B) { drive(b, ours(b, upstream), benchRequest) })
 	}
 }
@@ -190,14 +217,6 @@ func BenchmarkHandler(b *testing.B) {
 // BenchmarkTokenRoute sets the token route beside a handler that returns a fixed body.
 func BenchmarkTokenRoute(b *testing.B) {
 	request := strings.Replace(benchRequest, "/part", "/__zchat/jwt", 1)
-	fixed := strings.Repeat("x", 280)
-	b.Run("fixed", func(b *testing.B) {
-		drive(b, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h := w.Header()
-			h["Content-Type"] = []string{"application/jwt"}
-			h["Cache-Control"] = []string{"no-store"}
-			io.WriteString(w, fixed)
-		}), request)
-	})
+	b.Run("fixed", func(b *testing.B) { drive(b, http.HandlerFunc(fixedBody), request) })
 	b.Run("ours", func(b *testing.B) { drive(b, ours(b, "http://127.0.0.1:1"), request) })
 }
