@@ -13,12 +13,12 @@ import (
 func (s *site) modifyResponse(res *http.Response) error {
 	ex := exchangeOf(res.Request.Context())
 	s.metrics.upstreamAnswered(s.now().Sub(ex.sent))
+	if s.upstreamHost != "" {
+		s.renameResponse(ex, res)
+	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		ex.switched = true
 		return nil
-	}
-	if s.upstreamHost != "" {
-		s.renameResponse(ex, res.Header)
 	}
 	s.driveVisitorCookie(ex, res)
 	if s.identity.FromUpstream() {
