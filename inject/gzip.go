@@ -22,6 +22,7 @@ type gzipReader struct {
 func newGzipReader(d *Document, element []byte) *gzipReader {
 	r := &gzipReader{d: d, piece: element}
 	d.head.release()
+	d.dec.release() // what follows may take its time, on a slow line
 	d.raw.rewind()
 	r.s = splice.NewReader(&d.raw, d.place.Offset, pieceOf(element))
 	return r
@@ -54,7 +55,6 @@ func (r *gzipReader) Read(p []byte) (int, error) {
 func (r *gzipReader) transcode() error {
 	d := r.d
 	d.raw.rewind()
-	d.dec.release()
 	d.dec = newDecoder(codingGzip, &d.raw)
 	d.head = newPrefix(d.dec)
 	if !d.head.need(int(d.place.Offset)) && len(d.head.buf) < int(d.place.Offset) {

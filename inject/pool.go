@@ -13,8 +13,8 @@ func getBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
 // putBuffer takes back what getBuffer or growBuffer gave, unless one large page has made it large.
 func putBuffer(b []byte) {
 	if c := cap(b); c >= startSize && c <= pieceSize {
-		b = b[:0]
-		buffers.Put(&b)
+		empty := b[:0] // a variable of its own: only what is kept goes to the heap
+		buffers.Put(&empty)
 	}
 }
 

@@ -11,6 +11,8 @@ const (
 	// rawLimit bounds the coded bytes kept while the place is sought. A decoder turns 256 KiB out of fewer bytes than this unless they
 	// are padded with empty blocks, members or frames, of which there can be any number.
 	rawLimit = 512 << 10
+	// minDirect is the room that is worth a read of its own.
+	minDirect = 4 << 10
 	// idleReads is how often in a row a reader may return nothing and no error, as in package bufio.
 	idleReads = 100
 )
@@ -55,8 +57,11 @@ func (r *rawReader) fill() error {
 // Read gives what is buffered, or one piece of the source.
 func (r *rawReader) Read(p []byte) (int, error) {
 	if r.pos == len(r.buf) {
-		if !r.keep && len(p) >= pieceSize/2 && r.err == nil {
-			// Nothing is kept any more and the caller has room: no detour through the buffer.
+		if !r.keep && len(p) >= minDirect && r.err == nil {
+			// Nothing is kept any more and the caller has room: no detour through the buffer, and nobody waits for a slow
+			// visitor with it in hand.
+			putBuffer(r.buf)
+			r.buf, r.pos = nil, 0
 			n, err := readSome(r.src, p)
 			r.err = err
 			if n == 0 {
