@@ -207,7 +207,7 @@ func (s *Source) fromAssertion(ctx context.Context, f *found) (claims, Outcome) 
 		if u.claim == claimEmail {
 			signed = c.email
 		}
-		plain := s.text(f, s.unsigned[i])
+		plain := s.key(f, s.unsigned[i])
 		if plain == "" || agrees(plain, signed) {
 			continue
 		}

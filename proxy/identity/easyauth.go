@@ -101,11 +101,12 @@ func (s *Source) fromPrincipal(f *found) (claims, Outcome) {
 		}
 	}
 	account := s.text(f, s.name)
-	c.id = choose(s.config.IDHeader != "", s.text(f, s.id), c.id)
+	address := s.key(f, s.name)
+	c.id = choose(s.config.IDHeader != "", s.key(f, s.id), c.id)
 	c.name = choose(s.config.NameHeader != "", account, c.name)
-	c.email = choose(s.config.EmailHeader != "", s.text(f, s.email), c.email)
-	if c.email == "" && s.config.EmailHeader == "" && s.config.NameHeader == "" && strings.Count(account, "@") == 1 {
-		c.email = account
+	c.email = choose(s.config.EmailHeader != "", s.key(f, s.email), c.email)
+	if c.email == "" && s.config.EmailHeader == "" && s.config.NameHeader == "" && strings.Count(address, "@") == 1 {
+		c.email = address
 	}
 	return c, Outcome{}
 }

@@ -75,16 +75,17 @@ func (f *found) add(i int, values []string) {
 	f.values[i] = slices.Concat(f.values[i], values)
 }
 
-// single returns the one value of the listed header i, trimmed, or "" when i is negative or the header is absent.
+// single returns the one value of the listed header i, without the spaces and tabs that HTTP allows around it, or "" when
+// i is negative or the header is absent.
 // Repetitions of one value count once. ok is false when there are two different ones: whichever was taken, something
 // behind this proxy might take the other.
 func (f *found) single(i int) (value string, ok bool) {
 	if i < 0 || len(f.values[i]) == 0 {
 		return "", true
 	}
-	value = strings.TrimSpace(f.values[i][0])
+	value = strings.Trim(f.values[i][0], " \t")
 	for _, other := range f.values[i][1:] {
-		if strings.TrimSpace(other) != value {
+		if strings.Trim(other, " \t") != value {
 			return "", false
 		}
 	}

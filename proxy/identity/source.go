@@ -122,7 +122,7 @@ func (s *Source) decide(ctx context.Context, f *found) Outcome {
 	case s.principal >= 0:
 		c, refused = s.fromPrincipal(f)
 	default:
-		c = claims{id: s.text(f, s.id), email: s.text(f, s.email), name: s.text(f, s.name)}
+		c = claims{id: s.key(f, s.id), email: s.key(f, s.email), name: s.text(f, s.name)}
 	}
 	if refused.Reason != "" {
 		return refused
@@ -132,7 +132,13 @@ func (s *Source) decide(ctx context.Context, f *found) Outcome {
 	return s.accept(c)
 }
 
-// text is the decoded value of listed header i, or "".
+// key is the decoded id or address in listed header i, or "".
+func (s *Source) key(f *found, i int) string {
+	raw, _ := f.single(i)
+	return decodeKey(raw)
+}
+
+// text is the decoded name in listed header i, or "".
 func (s *Source) text(f *found, i int) string {
 	raw, _ := f.single(i)
 	return decodeValue(raw)

@@ -36,6 +36,24 @@ func decodeValue(raw string) string {
 	return decodeWords(raw)
 }
 
+// decodeKey is decodeValue for ids and addresses, which tell people apart. A gateway encodes what is not ASCII and nothing
+// else, so words that spell ASCII stay as they came: somebody whose id is "=?utf-8?q?ann?=" has chosen it to pass for ann.
+func decodeKey(raw string) string {
+	if text := decodeValue(raw); !isASCII(text) {
+		return text
+	}
+	return raw
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
 // decodeWords decodes the encoded words that stand alone between white space. White space between two of them only
 // separates them and goes (RFC 2047 section 6.2).
 func decodeWords(s string) string {
@@ -108,13 +126,15 @@ func isReordering(r rune) bool {
 	return '\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069'
 }
 
-// cleanID returns the id to use, and why it cannot be used otherwise. An id is never cut or changed beyond its
-// control characters: a changed id could be another person's.
+// cleanID returns the id to use, and why it cannot be used otherwise. An id is never cut or changed: a changed id could
+// be another person's.
 func cleanID(raw, prefix string) (id, refusal string) {
 	id = cleanText(raw)
 	switch {
 	case id == "" || isPlaceholder(id):
 		return "", ""
+	case id != raw:
+		return "", "the id holds control characters, or has white space around it"
 	case strings.ContainsFunc(id, isReordering):
 		return "", "the id holds characters that reorder text"
 	case tooLong(prefix, id, maxID):
@@ -123,13 +143,16 @@ func cleanID(raw, prefix string) (id, refusal string) {
 	return prefix + id, ""
 }
 
-// cleanEmail returns the address to use, and why it was left out otherwise. Several at signs are refused here since
-// programs differ in which one ends the local part, and so in whose address it is.
+// cleanEmail returns the address to use, and why it was left out otherwise. White space around it is nobody's, but an
+// address without the control characters inside is another one. Several at signs are refused here since programs differ
+// in which one ends the local part, and so in whose address it is.
 func cleanEmail(raw string) (email, refusal string) {
 	email = cleanText(raw)
 	switch {
 	case email == "" || isPlaceholder(email):
 		return "", ""
+	case email != strings.TrimSpace(raw):
+		return "", "the e-mail address was left out: it holds control characters"
 	case strings.ContainsFunc(email, isReordering):
 		return "", "the e-mail address was left out: it holds characters that reorder text"
 	case strings.Count(email, "@") > 1:

@@ -71,7 +71,8 @@ func TestCleanEmail(t *testing.T) {
 	long := strings.Repeat("a", 243) + "@example.com"
 	for raw, want := range map[string]string{
 		" Ann@Example.COM ":     "Ann@Example.COM", // letter case is the owner's
-		"ann\u0085@example.com": "ann@example.com",
+		"ann\u0085@example.com": "",
+		"ann@example.com\u00a0": "ann@example.com",
 		"jörg@example.com":      "jörg@example.com",
 		"ann":                   "ann",
 		"-":                     "",
