@@ -20,8 +20,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"zchatproxy/proxy"
 )
 
 // The benchmarks of this file set whole processes side by side: the program as it is run, and beside it a bare ReverseProxy with the same
