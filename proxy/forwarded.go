@@ -6,6 +6,14 @@ import (
 	"strings"
 )
 
+// nameUnixPeer takes the address away from a Unix socket's peer. It is one that the peer gives itself, by binding its
+// end to a path: "127.0.0.1:80" is a file name too.
+func nameUnixPeer(r *http.Request) {
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		r.RemoteAddr = "@"
+	}
+}
+
 // origin is scheme and host as the visitor's browser sees them.
 type origin struct {
 	scheme string // "http" or "https"

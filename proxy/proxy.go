@@ -132,6 +132,7 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 		writeProblem(w, r, problem{status: http.StatusMethodNotAllowed, detail: "The method " + r.Method + " is not passed on."})
 		return
 	}
+	nameUnixPeer(r)
 	ex.trusted = st.trusted.Trusts(r.RemoteAddr)
 	outcome, err := ex.site.identity.Request(r, ex.trusted)
 	if err != nil {

@@ -63,7 +63,8 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 
 // Trusts reports whether the peer at remoteAddr, as [net/http.Request.RemoteAddr] has it, is one of p. What is not
 // an IP address, with or without a port, is the peer of a Unix socket: net/http gives "@", "" or a path there, and
-// always an IP address for TCP.
+// always an IP address for TCP. The path is the peer's choice and may look like an IP address, so a caller that listens
+// on a Unix socket passes "@" for every peer.
 func (p Peers) Trusts(remoteAddr string) bool {
 	addr, ok := peerAddr(remoteAddr)
 	if !ok {
