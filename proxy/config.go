@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type Config struct {
 	Log     *slog.Logger     // nil discards
 	Now     func() time.Time // nil means time.Now
 	Version string           // shown on the status page and in metrics
+	Commit  string           // shown in metrics
 }
 
 // Site configures one site. Strings that are empty mean the default.
@@ -115,6 +117,9 @@ func newState(cfg Config, old *state, m *metrics) (*state, error) {
 		if err := st.hosts.add(cfg.Sites[i].Hosts, s); err != nil {
 			err.Site = i
 			errs = append(errs, err)
+		}
+		if slices.ContainsFunc(st.sites, func(o *site) bool { return o.name == s.name }) {
+			errs = append(errs, &ConfigError{i, "Name", fmt.Sprintf("%q is the name of another site too: logs and metrics would mix them up", s.name)})
 		}
 		st.sites = append(st.sites, s)
 	}

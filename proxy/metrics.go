@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -14,9 +15,11 @@ type metrics struct {
 	registry    *prometheus.Registry
 	misdirected prometheus.Counter
 	reloads     *prometheus.CounterVec
+	reloaded    prometheus.Gauge
 
 	requests, pages, tokens, identities, upstreamErrors, bytes *prometheus.CounterVec
 	upstreamSeconds                                            *prometheus.HistogramVec
+	inFlight                                                   *prometheus.GaugeVec
 
 	refusals refusals
 
@@ -29,6 +32,7 @@ type siteMetrics struct {
 	m               *metrics
 	site, kind      string
 	classes         [6]prometheus.Counter // by hundreds of the status; 0 for none
+	inFlight        prometheus.Gauge
 	injected        prometheus.Counter
 	upstreamSeconds prometheus.Observer
 	bytes           prometheus.Counter
@@ -36,7 +40,7 @@ type siteMetrics struct {
 	known           prometheus.Counter
 }
 
-func newMetrics(version string) *metrics {
+func newMetrics(version, commit string) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "zchatproxy_" + name, Help: help}, labels)
 	}
@@ -44,6 +48,7 @@ func newMetrics(version string) *metrics {
 		registry:       prometheus.NewRegistry(),
 		misdirected:    prometheus.NewCounter(prometheus.CounterOpts{Name: "zchatproxy_misdirected_requests_total", Help: "Requests for a host that no site has (421)."}),
 		reloads:        counter("reloads_total", "Configuration reloads.", "result"),
+		reloaded:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "zchatproxy_last_reload_successful", Help: "0 while the configuration in use is not the one that is written, since the last reload was refused."}),
 		requests:       counter("requests_total", "Requests by class of the answer's status.", "site", "class"),
 		pages:          counter("pages_total", "HTML responses: injected, or skipped and why.", "site", "result", "reason"),
 		tokens:         counter("tokens_total", "Answers of the token routes.", "site", "kind", "result"),
@@ -54,13 +59,28 @@ func newMetrics(version string) *metrics {
 			Name: "zchatproxy_upstream_seconds", Help: "Time until the upstream's response header.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"site"}),
-		sites: make(map[string]*siteMetrics),
+		inFlight: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "zchatproxy_requests_in_flight", Help: "Requests under way, upgraded connections and event streams included."}, []string{"site"}),
+		sites:    make(map[string]*siteMetrics),
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zchatproxy_build_info", Help: "Always 1.", ConstLabels: prometheus.Labels{"version": version}})
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "zchatproxy_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "commit": commit, "goversion": runtime.Version()}})
 	build.Set(1)
-	m.registry.MustRegister(m.misdirected, m.reloads, m.requests, m.pages, m.tokens, m.identities, m.upstreamErrors, m.bytes,
-		m.upstreamSeconds, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.reloaded.Set(1)
+	m.reloads.WithLabelValues("done")
+	m.reloads.WithLabelValues("refused")
+	m.registry.MustRegister(m.misdirected, m.reloads, m.reloaded, m.requests, m.pages, m.tokens, m.identities, m.upstreamErrors, m.bytes,
+		m.upstreamSeconds, m.inFlight, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func (m *metrics) reload(ok bool) {
+	if ok {
+		m.reloads.WithLabelValues("done").Inc()
+		m.reloaded.Set(1)
+		return
+	}
+	m.reloads.WithLabelValues("refused").Inc()
+	m.reloaded.Set(0)
 }
 
 // site finds the counters of a site; kind is that of the tokens it mostly signs.
@@ -73,6 +93,7 @@ func (m *metrics) site(name, kind string) *siteMetrics {
 	s := &siteMetrics{
 		m: m, site: name, kind: kind,
 		injected:        m.pages.WithLabelValues(name, "injected", ""),
+		inFlight:        m.inFlight.WithLabelValues(name),
 		upstreamSeconds: m.upstreamSeconds.WithLabelValues(name),
 		bytes:           m.bytes.WithLabelValues(name),
 		signed:          m.tokens.WithLabelValues(name, kind, "signed"),
@@ -84,6 +105,15 @@ func (m *metrics) site(name, kind string) *siteMetrics {
 			class = strconv.Itoa(i) + "xx"
 		}
 		s.classes[i] = m.requests.WithLabelValues(name, class)
+	}
+	// What alerts look at begins at 0: a series that begins at 1 has no increase, so the first failure would be lost.
+	for result := range refusalTexts {
+		if result != "conflict" { // which is found before the route is looked at
+			m.tokens.WithLabelValues(name, kind, result)
+		}
+	}
+	for _, kind := range errorKinds {
+		m.upstreamErrors.WithLabelValues(name, kind)
 	}
 	m.sites[name] = s
 	return s

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"zchatproxy/proxy/identity"
 )
 
@@ -40,13 +42,14 @@ type state struct {
 // New validates the whole configuration and builds a handler for it. The error joins one [*ConfigError]
 // for each thing that is wrong.
 func New(cfg Config) (*Handler, error) {
-	h := &Handler{metrics: newMetrics(cfg.Version)}
+	h := &Handler{metrics: newMetrics(cfg.Version, cfg.Commit)}
 	st, err := newState(cfg, nil, h.metrics)
 	if err != nil {
 		return nil, err
 	}
 	h.state.Store(st)
 	h.started = st.now()
+	h.metrics.registry.MustRegister(gauges{h})
 	return h, nil
 }
 
@@ -57,13 +60,23 @@ func (h *Handler) Reload(cfg Config) error {
 	old := h.state.Load()
 	st, err := newState(cfg, old, h.metrics)
 	if err != nil {
-		h.metrics.reloads.WithLabelValues("refused").Inc()
+		h.metrics.reload(false)
 		return err
 	}
 	h.state.Store(st)
-	h.metrics.reloads.WithLabelValues("done").Inc()
+	h.metrics.reload(true)
 	closeUnused(old, st)
 	return nil
+}
+
+// RefuseReload counts a reload that the caller has refused by itself: what it read does not amount to a Config.
+func (h *Handler) RefuseReload() { h.metrics.reload(false) }
+
+// CountConnections makes metrics show how many connections of visitors are open. It is called once, by who accepts them.
+func (h *Handler) CountConnections(open func() int) {
+	h.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "zchatproxy_connections", Help: "Open connections of visitors.",
+	}, func() float64 { return float64(open()) }))
 }
 
 // Drain makes readiness fail from now on, so that load balancers send new visitors elsewhere while
@@ -126,6 +139,7 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 			detail: "No site is configured for this host name. Add it to ZCHAT_HOSTS (or ZCHAT_SITES_<n>_HOSTS) of the site it belongs to."})
 		return
 	}
+	ex.site.metrics.inFlight.Inc()
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		// TRACE echoes cookies and identity headers; CONNECT would make an open tunnel.
 		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")

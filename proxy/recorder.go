@@ -72,6 +72,7 @@ func (h *Handler) finish(ex *exchange, w *recorder, r *http.Request, start time.
 	if ex.site != nil {
 		name = ex.site.name
 		ex.site.metrics.request(status, w.bytes)
+		ex.site.metrics.inFlight.Dec()
 	} else {
 		h.metrics.misdirected.Inc()
 	}

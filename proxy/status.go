@@ -136,11 +136,12 @@ func (h *Handler) status() status {
 // take puts one metric where the page shows it.
 func (s *siteStatus) take(family string, labels map[string]string, m *dto.Metric) {
 	n := int(m.GetCounter().GetValue())
+	if m.Counter != nil && n == 0 {
+		return // what has not happened is no row of a table
+	}
 	switch family {
 	case "zchatproxy_requests_total":
-		if n > 0 {
-			s.Requests[labels["class"]] += n
-		}
+		s.Requests[labels["class"]] += n
 	case "zchatproxy_pages_total":
 		if reason := labels["reason"]; reason == "" {
 			s.Injected += n

@@ -268,6 +268,9 @@ func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error)
 	writeProblem(w, r, problem{status: http.StatusBadGateway, detail: "The site behind this address cannot be reached. Please try again in a moment."})
 }
 
+// errorKinds are what errorKind returns.
+var errorKinds = []string{"timeout", "certificate", "connect", "protocol"}
+
 // errorKind is the bounded label of an upstream error.
 func errorKind(err error) string {
 	var netErr net.Error

@@ -280,12 +280,14 @@ func reasonOf(err error) error {
 
 // proxyConfig is the configuration as package proxy takes it.
 func (c *configuration) proxyConfig(log *slog.Logger) proxy.Config {
+	b := versionOf()
 	p := proxy.Config{
 		Trusted:         c.peers,
 		RoutePrefix:     c.process.RoutePrefix,
 		UpstreamTimeout: c.process.UpstreamTimeout,
 		Log:             log,
-		Version:         versionOf().Version,
+		Version:         b.Version,
+		Commit:          b.Commit,
 	}
 	for _, s := range c.sites {
 		p.Sites = append(p.Sites, s.proxySite())

@@ -138,6 +138,13 @@ func (t *tracker) forget(c *trackedConn) {
 	}
 }
 
+// count returns how many connections are open.
+func (t *tracker) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
 // drained returns a channel that is closed as soon as no connection is open.
 func (t *tracker) drained() <-chan struct{} {
 	t.mu.Lock()

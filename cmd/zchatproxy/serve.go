@@ -126,6 +126,7 @@ func (s *service) start() error {
 		}
 	}
 	s.conns = newTracker(ln, p.MaxConnections)
+	s.handler.CountConnections(s.conns.count)
 	s.server = &http.Server{
 		Handler:                      s.handler,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is the upstream's to answer
@@ -254,6 +255,8 @@ func (s *service) reload(why string) {
 			return
 		}
 		fatal = c.refused(err)
+	} else {
+		s.handler.RefuseReload()
 	}
 	for _, f := range fatal {
 		s.log.Error("the configuration in use stays: "+f.Message, "because", why)
