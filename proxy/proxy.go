@@ -140,6 +140,10 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 		return
 	}
 	ex.site.metrics.inFlight.Inc()
+	if why := malformed(r); why != "" {
+		writeProblem(w, r, problem{status: http.StatusBadRequest, asJSON: own, detail: why})
+		return
+	}
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		// TRACE echoes cookies and identity headers; CONNECT would make an open tunnel.
 		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")

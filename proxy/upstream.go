@@ -210,7 +210,9 @@ func newRequestBody(ex *exchange, r *http.Request) *requestBody {
 	if r.ContentLength < 0 {
 		b.trailer = make(http.Header, len(r.Trailer))
 		for name := range r.Trailer {
-			b.trailer[name] = nil // announced
+			if b.passesTrailer(name) {
+				b.trailer[name] = nil // announced
+			}
 		}
 	}
 	return b
@@ -228,20 +230,25 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// takeTrailer lets through the trailers that are no identity and no framing (RFC 9110 section 6.5.1).
+// takeTrailer lets through the trailers that may pass.
 func (b *requestBody) takeTrailer() {
 	if b.trailer == nil {
 		return
 	}
 	for name, v := range b.in.Trailer {
-		switch name {
-		case "Transfer-Encoding", "Content-Length", "Trailer", "Host", "Cookie", "Authorization":
-			continue
-		}
-		if !b.ex.site.identity.Guards(name) {
+		if b.passesTrailer(name) {
 			b.trailer[name] = v
 		}
 	}
+}
+
+// passesTrailer reports whether a trailer is no identity and no framing (RFC 9110 section 6.5.1).
+func (b *requestBody) passesTrailer(name string) bool {
+	switch name {
+	case "Transfer-Encoding", "Content-Length", "Trailer", "Host", "Cookie", "Authorization":
+		return false
+	}
+	return !framesAnyway(name) && !b.ex.site.identity.Guards(name)
 }
 
 // upstreamFailed answers for an upstream that did not.
