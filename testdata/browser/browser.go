@@ -43,13 +43,26 @@ type Tab struct {
 	errors []string
 }
 
-// Open starts a browser with a profile of its own and opens a tab in it. Both end with the test.
-func Open(t testing.TB) *Tab {
+// Open starts a browser with a profile of its own and opens a tab in it. Both end with the test. Options are for its
+// command line.
+func Open(t testing.TB, options ...chromedp.ExecAllocatorOption) *Tab {
 	t.Helper()
 	path := Need(t, "chromium", "chromium-browser", "google-chrome")
 	deadline, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	ctx, stop := chromedp.NewContext(deadline, chromedp.WithAllocatorOptions(chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU))
+	options = append([]chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU}, options...)
+	return open(t, deadline, chromedp.WithAllocatorOptions(options...))
+}
+
+// Another opens a tab that shares cookies and storage with b. It ends with the test.
+func (b *Tab) Another(t testing.TB) *Tab {
+	t.Helper()
+	return open(t, b.Ctx)
+}
+
+func open(t testing.TB, parent context.Context, options ...chromedp.ContextOption) *Tab {
+	t.Helper()
+	ctx, stop := chromedp.NewContext(parent, options...)
 	t.Cleanup(stop)
 	tab := &Tab{Ctx: ctx}
 	err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
