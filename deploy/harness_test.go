@@ -209,7 +209,7 @@ func start(t testing.TB, cmd *exec.Cmd, addresses ...string) *running {
 		}
 		if t.Failed() {
 			said := r.said()
-			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), said[max(0, len(said)-8000):])
+			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), said[max(0, len(said)-3000):])
 		}
 	})
 	for _, address := range addresses {
@@ -313,4 +313,13 @@ func newCertificate(t testing.TB, dir string, names ...string) certificate {
 	c.certFile = write(t, filepath.Join(dir, "fullchain.pem"), string(cert))
 	c.keyFile = write(t, filepath.Join(dir, "privkey.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
 	return c
+}
+
+func port(t testing.TB, address string) string {
+	t.Helper()
+	_, p, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
