@@ -18,6 +18,7 @@ type recorder struct {
 	bytes  int64
 	strip  *identity.Source // removes its headers from informational responses; nil for none
 	old    bool             // the client speaks HTTP/1.0, which knows no informational responses (RFC 9110 section 15.2)
+	body   *requestBody     // being read while the answer is written; nil for none
 
 	// What the upstream has flushed leaves at once: with prompt set, every write is flushed but the one that
 	// completes a body of known length, which the server sends by itself. ReverseProxy does the same for
@@ -45,6 +46,11 @@ func (w *recorder) WriteHeader(code int) {
 	}
 	if _, ok := h["Content-Type"]; !ok {
 		h["Content-Type"] = nil // else net/http would guess one from the body
+	}
+	if w.body != nil && !w.body.ended.Load() {
+		// An answer before the end of the body is the connection's last: under EnableFullDuplex net/http would take
+		// what is left of the body, if reading it was interrupted, for the next request.
+		h["Connection"] = []string{"close"}
 	}
 	w.ResponseWriter.WriteHeader(code)
 }

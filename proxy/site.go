@@ -70,9 +70,14 @@ func (s *site) pass(ex *exchange, w *recorder, r *http.Request) {
 		r.Body = body
 		// An upstream may answer while the body is still going up; without this, net/http would take what
 		// is left of the body away. HTTP/2 is full duplex anyway and says so with an error.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		if http.NewResponseController(w).EnableFullDuplex() == nil {
+			w.body = body
+		}
 	}
 	s.proxy.ServeHTTP(w, r)
+	if w.body != nil && !w.body.ended.Load() {
+		w.body.leave(w)
+	}
 }
 
 // skips says why the configuration keeps the script out of whatever this request brings, "" where it

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zchatproxy/proxy/wire"
@@ -200,6 +201,7 @@ type requestBody struct {
 	ex      *exchange
 	in      *http.Request // whose Trailer net/http fills when the body ends
 	trailer http.Header   // sent up; filled before the transport sees the end of the body
+	ended   atomic.Bool   // the body was read to its end
 }
 
 func newRequestBody(ex *exchange, r *http.Request) *requestBody {
@@ -224,10 +226,26 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case err == io.EOF:
 		b.takeTrailer()
+		b.ended.Store(true)
 	default:
 		b.ex.bodyFailed.Store(true)
 	}
 	return n, err
+}
+
+const (
+	leaveTime  = 250 * time.Millisecond
+	leaveBytes = 256 << 10
+)
+
+// leave ends with a body that was answered before its end: the answer goes out, and what is coming already is read, for
+// a moment, since closing at once could take the answer from the visitor (RFC 9112 section 9.6). net/http would wait for
+// the rest as long as the visitor likes.
+func (b *requestBody) leave(w http.ResponseWriter) {
+	control := http.NewResponseController(w)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(leaveTime))
+	io.CopyN(io.Discard, b.ReadCloser, leaveBytes)
 }
 
 // takeTrailer lets through the trailers that may pass.

@@ -1,0 +1,110 @@
+package proxy_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"testing"
+
+	"zchatproxy/proxy"
+)
+
+// hastySite answers as soon as it has a request's head, and never reads a body.
+func hastySite(t *testing.T) (address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				if _, err := in.ReadString('\n'); err != nil {
+					return
+				}
+				if _, err := textproto.NewReader(in).ReadMIMEHeader(); err != nil {
+					return
+				}
+				io.WriteString(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
+				io.Copy(io.Discard, in)
+			}()
+		}
+	}()
+	return "http://" + ln.Addr().String()
+}
+
+// TestBodyNeverBecomesARequest: when the site answers before the body has come, what is left of it must not be read as
+// the next request. Over a gateway's connection it would be one that a trusted peer sends, in whosever name it likes.
+func TestBodyNeverBecomesARequest(t *testing.T) {
+	smuggled := "GET /__zchat/jwt HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-User: u-1\r\nX-Forwarded-Email: ann@example.com\r\n\r\n"
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+	for _, address := range []string{hastySite(t), "http://" + dead.Addr().String()} {
+		g := newGuardedRig(t, http.NotFoundHandler(), site(func(s *proxy.Site) { s.Upstream = address }))
+		for _, request := range []struct{ framing, begun, rest string }{
+			{"Transfer-Encoding: chunked", "400\r\nbegun", smuggled},
+			{"Transfer-Encoding: chunked", "5\r\nbegun", smuggled},
+			{"Transfer-Encoding: chunked", "5\r\nbegun\r\n", smuggled},
+			{"Transfer-Encoding: chunked", "", smuggled},
+			{"Transfer-Encoding: chunked", "", fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(smuggled), smuggled)},
+			{fmt.Sprintf("Content-Length: %d", len(smuggled)), "", smuggled},
+			{fmt.Sprintf("Content-Length: %d", len(smuggled)+5), "begun", smuggled},
+			{fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d", len(smuggled)), "", smuggled},
+		} {
+			conn := g.dial()
+			in := bufio.NewReader(conn)
+			io.WriteString(conn, "POST /upload HTTP/1.1\r\nHost: shop.example\r\n"+request.framing+"\r\n\r\n"+request.begun)
+			res, err := http.ReadResponse(in, nil)
+			if err == nil && res.StatusCode == 100 {
+				res, err = http.ReadResponse(in, nil)
+			}
+			if err != nil {
+				t.Fatalf("%+v: %v", request, err)
+			}
+			if body, err := io.ReadAll(res.Body); err != nil || !res.Close {
+				t.Errorf("%+v: %s %q %v, with Connection: close %v", request, res.Status, body, err, res.Close)
+			}
+			io.WriteString(conn, request.rest)
+			if more, _ := io.ReadAll(in); len(more) > 0 {
+				t.Errorf("%+v: the body was answered as a request of its own:\n%s", request, more)
+			}
+			conn.Close()
+		}
+		if log := g.log.String(); strings.Contains(log, "panic") {
+			t.Error(log)
+		}
+	}
+}
+
+// TestWholeBodyKeepsTheConnection: an answer after the end of the body does not cost the connection.
+func TestWholeBodyKeepsTheConnection(t *testing.T) {
+	g := newGuardedRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) }))
+	conn := g.dial()
+	in := bufio.NewReader(conn)
+	for _, body := range []string{"Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"} {
+		for range 3 {
+			io.WriteString(conn, "POST / HTTP/1.1\r\nHost: shop.example\r\n"+body)
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(res.Body); string(got) != "abc" || err != nil || res.Close {
+				t.Errorf("%q %v, with Connection: close %v", got, err, res.Close)
+			}
+		}
+	}
+}
