@@ -56,6 +56,10 @@ type service struct {
 
 // serve runs until ctx ends and open requests have been drained.
 func (a *app) serve(ctx context.Context) error {
+	// Before anything else, since a SIGHUP that nobody waits for ends the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	s, err := a.newService()
 	if err != nil {
 		return err
@@ -66,7 +70,7 @@ func (a *app) serve(ctx context.Context) error {
 	patience := s.config.process.ShutdownTimeout // before follow, which replaces s.config
 	following, stopFollowing := context.WithCancel(ctx)
 	defer stopFollowing()
-	go s.follow(following)
+	go s.follow(following, hangup)
 
 	select {
 	case err := <-s.failed:
@@ -213,10 +217,7 @@ func (s *service) stop(patience time.Duration) {
 }
 
 // follow reloads on SIGHUP, and when a file of the configuration changes, until ctx ends.
-func (s *service) follow(ctx context.Context) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+func (s *service) follow(ctx context.Context, hangup <-chan os.Signal) {
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	files := newFileWatch(s.config.files)

@@ -206,6 +206,19 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A service manager may reload as soon as it has started: the signal must not end a process that is not quite up.
+func TestReloadDuringTheStart(t *testing.T) {
+	t.Parallel()
+	p := spawn(t, "ZCHAT_UPSTREAM="+startSite(t, nil).URL, "ZCHAT_SECRET=too-short-and-so-warned-of")
+	p.waitLog("ZCHAT_SECRET") // which is said before anything listens
+	p.signal(syscall.SIGHUP)
+	p.waitLog("configuration reloaded")
+	p.signal(syscall.SIGTERM)
+	if code := p.wait(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, p.output())
+	}
+}
+
 // rewrite replaces a file as careful programs do.
 func rewrite(t *testing.T, path, contents string) {
 	t.Helper()
