@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -174,8 +173,7 @@ func (t *tracker) cut() int {
 	return len(conns)
 }
 
-// trackedConn tells its tracker when it is closed. It keeps the abilities that copying and half-closing upgraded
-// connections look for.
+// trackedConn tells its tracker when it is closed. It keeps the ability that half-closing upgraded connections looks for.
 type trackedConn struct {
 	net.Conn
 	in   *tracker
@@ -199,6 +197,3 @@ func (c *trackedConn) CloseWrite() error {
 	}
 	return errors.ErrUnsupported
 }
-
-// ReadFrom implements io.ReaderFrom with the connection's own, which moves bytes between sockets inside the kernel.
-func (c *trackedConn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }

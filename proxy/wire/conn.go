@@ -18,6 +18,9 @@ type Config struct {
 	MaxHeaderBytes int
 	// MaxHeaderCount bounds the number of a head's field lines; 0 means 200.
 	MaxHeaderCount int
+	// HandshakeTimeout bounds a TLS handshake, as http.Server.ReadHeaderTimeout does where net/http
+	// makes it; 0 means 10 s.
+	HandshakeTimeout time.Duration
 	// OnRefuse, if not nil, is told why a connection was refused, once for each. The error holds
 	// nothing that the client sent. It is called while the server reads, so it must not block.
 	OnRefuse func(remote net.Addr, why error)
@@ -26,6 +29,8 @@ type Config struct {
 const (
 	defaultHeaderBytes = 64 << 10
 	defaultHeaderCount = 200
+
+	defaultHandshakeTimeout = 10 * time.Second
 
 	// lingerTime and lingerBytes bound how long and how much a refused client may
 	// still send before the connection is torn down (RFC 9112 section 9.6: closing at once
@@ -64,13 +69,11 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 // Conn returns inner, guarded. A *tls.Conn must have completed its handshake and must not have
-// negotiated HTTP/2. The result has ReadFrom (for sendfile and splice), CloseWrite and
-// ConnectionState where net/http would find them on inner.
+// negotiated HTTP/2. The result has CloseWrite and ConnectionState where net/http would find
+// them on inner, and WriteTo and ReadFrom for copying what comes after an upgrade.
 func Conn(inner net.Conn, c Config) net.Conn {
 	guarded := &conn{Conn: inner, guard: newGuard(c), onRefuse: c.OnRefuse}
 	switch inner := inner.(type) {
-	case *net.TCPConn:
-		return &tcpConn{guarded, inner}
 	case *tls.Conn:
 		return &tlsConn{halfConn{guarded, inner}, inner}
 	case closeWriter:
@@ -265,6 +268,12 @@ func (c *conn) readRefused(p []byte) (int, error) {
 	}
 }
 
+// WriteTo copies everything that comes to w. io.Copy finds it where an upgraded connection is passed on.
+func (c *conn) WriteTo(w io.Writer) (int64, error) { return relay(w, c) }
+
+// ReadFrom writes everything that r has. io.Copy finds it where an upgraded connection is passed on.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) { return relay(c.Conn, r) }
+
 // Close closes the connection. Where more of a request may come, which the guard or net/http has
 // refused, it lingers for a moment in the background, so that the client can read the answer.
 func (c *conn) Close() error {
@@ -299,24 +308,13 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 type onlyReader struct{ io.Reader }
 
 // halfConn is a guarded connection with an inner one that can be closed for writing
-// alone: Unix sockets.
+// alone: TCP and Unix sockets.
 type halfConn struct {
 	*conn
 	half closeWriter
 }
 
 func (c *halfConn) CloseWrite() error { return c.half.CloseWrite() }
-
-// tcpConn is a guarded TCP connection.
-type tcpConn struct {
-	*conn
-	tcp *net.TCPConn
-}
-
-func (c *tcpConn) CloseWrite() error { return c.tcp.CloseWrite() }
-
-// ReadFrom writes what r has, in the kernel where that is possible.
-func (c *tcpConn) ReadFrom(r io.Reader) (int64, error) { return c.tcp.ReadFrom(r) }
 
 // tlsConn is a guarded TLS connection.
 type tlsConn struct {

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// handshakeTime bounds a TLS handshake. net/http would take its ReadHeaderTimeout.
-const handshakeTime = 10 * time.Second
-
 // TLSListener returns a listener of TLS connections over plain ones. Its Accept
 // returns connections whose handshake is done: those that negotiated HTTP/2 as *tls.Conn, as
 // http.Server wants them, and all others guarded. Handshakes run beside each
@@ -95,7 +92,11 @@ func (l *tlsListener) deliver(a acceptance) bool {
 }
 
 func (l *tlsListener) handshake(raw net.Conn) {
-	ctx, cancel := context.WithTimeout(l.closing, handshakeTime)
+	timeout := l.guard.HandshakeTimeout
+	if timeout <= 0 {
+		timeout = defaultHandshakeTimeout
+	}
+	ctx, cancel := context.WithTimeout(l.closing, timeout)
 	defer cancel()
 	secure := tls.Server(raw, l.config)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -125,6 +125,20 @@ func TestTLSSlowHandshakes(t *testing.T) {
 	c.Close()
 }
 
+// A handshake that takes too long is cut off, wherever it has come to.
+func TestTLSHandshakeTimeout(t *testing.T) {
+	config := testConfig
+	config.HandshakeTimeout = 50 * time.Millisecond
+	addr, _ := serveTLS(t, config)
+	for _, begin := range []string{"", "\x16", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"} {
+		c := dial(t, addr)
+		c.send(begin)
+		if out, err := io.ReadAll(c.in); err != nil {
+			t.Errorf("after %q: %q, %v", begin, out, err)
+		}
+	}
+}
+
 func TestTLSRefusals(t *testing.T) {
 	why := make(chan error, 10)
 	config := testConfig
