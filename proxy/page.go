@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"zchatproxy/inject"
 	"zchatproxy/proxy/csp"
@@ -28,6 +29,7 @@ func (s *site) modifyResponse(res *http.Response) error {
 		}
 	}
 	s.page(ex, res)
+	ex.events = isEventStream(res.Header)
 	if res.ContentLength > 0 {
 		ex.answer.prompt, ex.answer.length = true, res.ContentLength
 	}
@@ -182,6 +184,16 @@ func (s *site) revalidated(ex *exchange, h http.Header) {
 	makeTrue(h, &page{ex: ex, suffix: s.etagSuffix, length: -1})
 	addVary(h, "Sec-Fetch-Dest")
 	s.applyPreview(ex, h)
+}
+
+// isEventStream reports whether the body is server-sent events.
+func isEventStream(h http.Header) bool {
+	v := h["Content-Type"]
+	if len(v) == 0 {
+		return false
+	}
+	mediaType, _, _ := strings.Cut(v[0], ";")
+	return strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream")
 }
 
 // codingOf reads Content-Encoding: one coding that a page can be rewritten in, or not ok.

@@ -102,6 +102,7 @@ type exchange struct {
 	skip       Reason      // why the configuration keeps the script out, "" where it does not
 	sent       time.Time   // when the request came
 	switched   bool        // the connection was upgraded
+	events     bool        // the response is a stream of server-sent events
 	result     string      // what became of a page, for the access log: "injected" or a Reason
 	bodyFailed atomic.Bool // the visitor's request body was malformed or broke off; set by the transport
 }

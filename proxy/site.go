@@ -74,7 +74,9 @@ func (s *site) pass(ex *exchange, w *recorder, r *http.Request) {
 			w.body = body
 		}
 	}
-	s.proxy.ServeHTTP(w, r)
+	p := *s.proxy
+	p.BufferPool = bodyBuffers{ex}
+	p.ServeHTTP(w, r)
 	if w.body != nil && !w.body.ended.Load() {
 		w.body.leave(w)
 	}
