@@ -35,7 +35,10 @@ func (a *app) serveCommand() *cobra.Command {
 
 SIGTERM and SIGINT end it: readiness goes down, no new connection is taken, and open requests may go on for up to
 ZCHAT_SHUTDOWN_TIMEOUT. SIGHUP reads secrets, certificates and settings files again; a file that changes is also
-read again by itself within 5 seconds. What cannot be used is logged, and the old one stays.`,
+read again by itself within 5 seconds. What cannot be used is logged, and the old one stays.
+
+In a container or control group with a memory limit, the garbage collector keeps the process below nine tenths of it;
+GOMEMLIMIT sets another limit.`,
 		Args: cobra.NoArgs,
 		RunE: work(func(*cobra.Command, []string) error { return a.serve(a.ctx) }),
 	}
@@ -64,6 +67,7 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.limitMemory(s.log)
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -137,12 +141,15 @@ func (s *service) start() error {
 		ReadHeaderTimeout:            p.ReadHeaderTimeout,
 		IdleTimeout:                  p.IdleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
-		ConnState:                    wire.ConnState,
-		ConnContext:                  wire.ConnContext,
-		ErrorLog:                     serverLog(s.log),
+		// A connection keeps room for the largest frame that has come: by default, one visitor could make that 1 MiB.
+		// This is the least that the standard allows, and what clients send unless told otherwise.
+		HTTP2:       &http.HTTP2Config{MaxReadFrameSize: 16 << 10},
+		ConnState:   wire.ConnState,
+		ConnContext: wire.ConnContext,
+		ErrorLog:    serverLog(s.log),
 		// No timeout for whole requests: uploads, downloads and event streams take as long as they take.
 	}
-	go s.run(s.serveVisitors)
+	go s.run(func() error { return s.serveVisitors(p.ReadHeaderTimeout) })
 	attrs := []any{"address", shownAddress(ln), "tls", s.cert != nil}
 	if adminLn != nil {
 		s.admin = &http.Server{Handler: s.handler.Admin(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ErrorLog: serverLog(s.log)}
@@ -155,10 +162,11 @@ func (s *service) start() error {
 }
 
 // serveVisitors serves the proxy's listener, every HTTP/1 connection of it behind the guard of its framing.
-func (s *service) serveVisitors() error {
+func (s *service) serveVisitors(handshakeTimeout time.Duration) error {
 	guard := wire.Config{
-		MaxHeaderBytes: maxHeaderBytes,
-		OnRefuse:       func(_ net.Addr, why error) { s.log.Debug("connection refused", "error", withoutAddresses(why.Error())) },
+		MaxHeaderBytes:   maxHeaderBytes,
+		HandshakeTimeout: handshakeTimeout,
+		OnRefuse:         func(_ net.Addr, why error) { s.log.Debug("connection refused", "error", withoutAddresses(why.Error())) },
 	}
 	if s.cert == nil {
 		return s.server.Serve(wire.Listener(s.conns, guard))
