@@ -110,7 +110,10 @@ func newGuardedRig(t *testing.T, upstream http.Handler, options ...func(*proxy.C
 func serveLikeProgram(t *testing.T, g *rig, ln net.Listener) {
 	server := &http.Server{
 		Handler: g.handler, DisableGeneralOptionsHandler: true,
-		ConnState: wire.ConnState, ConnContext: wire.ConnContext, ErrorLog: quiet,
+		ConnState: wire.ConnState, ErrorLog: quiet,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return proxy.ConnContext(wire.ConnContext(ctx, c), c)
+		},
 	}
 	go server.Serve(ln)
 	t.Cleanup(func() { server.Close() })

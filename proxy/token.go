@@ -136,14 +136,14 @@ func (s *site) askUpstream(ex *exchange, r *http.Request) (identity.Outcome, *pr
 	req.Header["Cache-Control"] = []string{"no-cache"}
 	req.Host = s.hostUp(r.Host)
 	setForwarded(req.Header, r, ex)
-	res, err := s.upstream.transport.RoundTrip(req)
+	// What other visitors have sent over a connection must not come before the answer to who this one is.
+	res, err := s.upstream.alone.RoundTrip(req)
 	if err != nil {
 		s.metrics.upstreamError(errorKind(err))
 		s.log.Warn("the upstream identity check failed", "site", s.name, "cause", err.Error())
 		return identity.Outcome{}, unavailable
 	}
-	defer res.Body.Close()
-	io.CopyN(io.Discard, res.Body, 64<<10) // so that the connection can be used again
+	res.Body.Close()
 	switch code := res.StatusCode; {
 	case code >= 300 && code < 400, code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return identity.Outcome{Reason: "upstream-says-nobody", Detail: "the site answered the identity check with a redirect, 401 or 403"}, nil

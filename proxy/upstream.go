@@ -24,7 +24,9 @@ type upstream struct {
 	base      string // "http://host:port"; for a Unix socket a name that stands for it
 	scheme    string
 	host      string
-	transport *http.Transport
+	transport *http.Transport // its connections are shared by visitors
+	alone     *http.Transport // each request has a connection of its own
+	streams   atomic.Bool     // the upstream has spoken HTTP/2
 }
 
 // upstreamKey is everything that makes two upstreams different; a reload keeps the pools whose key is
@@ -116,6 +118,8 @@ func newUpstream(key upstreamKey, target *url.URL) *upstream {
 			return dialer.DialContext(ctx, "unix", path)
 		}
 	}
+	u.alone = u.transport.Clone()
+	u.alone.DisableKeepAlives = true
 	u.base = u.scheme + "://" + u.host
 	return u
 }
@@ -154,7 +158,7 @@ func (b bodyBuffers) Put(p []byte) {
 func newReverseProxy(s *site) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:        s.rewrite,
-		Transport:      s.upstream.transport,
+		Transport:      s.upstream,
 		ModifyResponse: s.modifyResponse,
 		ErrorHandler:   s.upstreamFailed,
 		ErrorLog:       quietLog(s.log, s.name),

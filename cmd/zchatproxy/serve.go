@@ -143,10 +143,12 @@ func (s *service) start() error {
 		MaxHeaderBytes:               maxHeaderBytes,
 		// A connection keeps room for the largest frame that has come: by default, one visitor could make that 1 MiB.
 		// This is the least that the standard allows, and what clients send unless told otherwise.
-		HTTP2:       &http.HTTP2Config{MaxReadFrameSize: 16 << 10},
-		ConnState:   wire.ConnState,
-		ConnContext: wire.ConnContext,
-		ErrorLog:    serverLog(s.log),
+		HTTP2:     &http.HTTP2Config{MaxReadFrameSize: 16 << 10},
+		ConnState: wire.ConnState,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return proxy.ConnContext(wire.ConnContext(ctx, c), c)
+		},
+		ErrorLog: serverLog(s.log),
 		// No timeout for whole requests: uploads, downloads and event streams take as long as they take.
 	}
 	go s.run(func() error { return s.serveVisitors(p.ReadHeaderTimeout) })
