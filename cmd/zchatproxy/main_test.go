@@ -8,7 +8,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"zchatproxy": main})
+	testscript.Main(m, map[string]func(){"zchatproxy": main, meteredProgram: metered})
 }
 
 func TestScripts(t *testing.T) {

@@ -21,6 +21,9 @@ import (
 // patience is how long a test waits for what should come at once on a machine that is busy with other things.
 const patience = 30 * time.Second
 
+// thorough reports whether tests may take their time.
+func thorough() bool { return os.Getenv("ZCHATPROXY_TEST_ALL") == "1" }
+
 // process is the program running as users run it.
 type process struct {
 	t     *testing.T
@@ -33,13 +36,22 @@ type process struct {
 	plain []string         // what was no JSON
 	more  chan struct{}    // closed and replaced with every line
 	done  chan struct{}    // closed when standard error has ended
+
+	quiet    bool // keep no lines of the access log
+	readings int  // of the meter, so far
 }
 
 // spawn starts the program with an environment of nothing but env, on free ports unless env says otherwise.
 func spawn(t *testing.T, env ...string) *process {
 	t.Helper()
-	p := &process{t: t, more: make(chan struct{}), done: make(chan struct{})}
-	p.cmd = exec.Command("zchatproxy") // which testscript.Main has put in front of PATH
+	return spawnProgram(t, "zchatproxy", env...)
+}
+
+// spawnProgram starts one of the programs that testscript.Main has put in front of PATH.
+func spawnProgram(t *testing.T, name string, env ...string) *process {
+	t.Helper()
+	p := &process{t: t, more: make(chan struct{}), done: make(chan struct{}), quiet: name == meteredProgram}
+	p.cmd = exec.Command(name)
 	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "ZCHAT_LISTEN=127.0.0.1:0", "ZCHAT_ADMIN_LISTEN=127.0.0.1:0", "ZCHAT_LOG_LEVEL=debug"}, env...)
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -60,6 +72,13 @@ func spawn(t *testing.T, env ...string) *process {
 func start(t *testing.T, env ...string) *process {
 	t.Helper()
 	p := spawn(t, env...)
+	p.waitListening()
+	return p
+}
+
+// waitListening waits until the program listens, and notes where.
+func (p *process) waitListening() {
+	p.t.Helper()
 	line := p.waitLog("listening")
 	scheme := "http://"
 	if line["tls"] == true {
@@ -69,7 +88,6 @@ func start(t *testing.T, env ...string) *process {
 	if admin, ok := line["admin"].(string); ok {
 		p.admin = "http://" + admin
 	}
-	return p
 }
 
 func (p *process) read(r io.Reader) {
@@ -77,6 +95,9 @@ func (p *process) read(r io.Reader) {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
+		if p.quiet && bytes.Contains(scanner.Bytes(), []byte(`"msg":"request"`)) {
+			continue
+		}
 		line := map[string]any{}
 		err := json.Unmarshal(scanner.Bytes(), &line)
 		p.mu.Lock()

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// meteredProgram is the program with a meter: whenever it gets SIGUSR1 it collects garbage and writes what it then
+// holds as a line of its log. SIGUSR2 makes it write what its goroutines are doing.
+const meteredProgram = "zchatproxy-metered"
+
+// usage is what a process holds.
+type usage struct {
+	Heap        int64 // bytes that are reachable
+	Stack       int64 // bytes of goroutines' stacks
+	Resident    int64 // bytes of memory that the kernel has given it; 0 where it does not tell
+	Goroutines  int
+	Descriptors int // -1 where the kernel does not tell
+}
+
+// memory is what connections and requests add to: what garbage there is between two collections depends on GOGC.
+func (u usage) memory() int64 { return u.Heap + u.Stack }
+
+func metered() {
+	ask := make(chan os.Signal, 1)
+	signal.Notify(ask, syscall.SIGUSR1, syscall.SIGUSR2)
+	go func() {
+		for n := 1; ; n++ {
+			var reading any
+			if <-ask == syscall.SIGUSR2 {
+				pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			} else {
+				reading = takeReading()
+			}
+			line, _ := json.Marshal(map[string]any{"msg": readingTitle(n), "reading": reading})
+			fmt.Fprintf(os.Stderr, "%s\n", line)
+		}
+	}()
+	main()
+}
+
+func takeReading() (u usage) {
+	for range 3 { // what is in pools goes with the second one, what that made unreachable with the third
+		debug.FreeOSMemory()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	u.Heap, u.Stack = int64(m.HeapAlloc), int64(m.StackInuse)
+	u.Goroutines, u.Descriptors = runtime.NumGoroutine(), -1
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
+		u.Descriptors = len(entries) - 1 // without that of the directory
+	}
+	if statm, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if fields := strings.Fields(string(statm)); len(fields) > 1 {
+			pages, _ := strconv.ParseInt(fields[1], 10, 64)
+			u.Resident = pages * int64(os.Getpagesize())
+		}
+	}
+	return u
+}
+
+// startMetered starts the program with a meter and waits until it listens.
+func startMetered(t *testing.T, env ...string) *process {
+	t.Helper()
+	p := spawnProgram(t, meteredProgram, append([]string{"ZCHAT_LOG_LEVEL=info"}, env...)...)
+	p.waitListening()
+	return p
+}
+
+func readingTitle(n int) string { return fmt.Sprintf("reading %d.", n) }
+
+// read asks the meter for a reading, and returns when it has been written.
+func (p *process) readMeter(s os.Signal) map[string]any {
+	p.t.Helper()
+	p.readings++
+	p.signal(s)
+	return p.waitLog(readingTitle(p.readings))
+}
+
+// usage reads what the process holds now.
+func (p *process) usage() (u usage) {
+	p.t.Helper()
+	line, _ := json.Marshal(p.readMeter(syscall.SIGUSR1)["reading"])
+	if err := json.Unmarshal(line, &u); err != nil {
+		p.t.Fatal(err)
+	}
+	return u
+}
+
+// goroutines reads what the process's goroutines are doing.
+func (p *process) goroutines() string {
+	p.t.Helper()
+	p.readMeter(syscall.SIGUSR2)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.plain, "\n")
+}
