@@ -45,6 +45,18 @@ func sharedFreshness(h http.Header, now time.Time) bool {
 	return false
 }
 
+// sharedAnswer reports whether a response may be about somebody else than the request that it answers: a cache has had
+// it for a while (RFC 9111 section 5.1), or it says of itself that caches may give it to everybody.
+func sharedAnswer(h http.Header) bool {
+	for _, v := range h["Age"] {
+		if strings.Trim(v, "0 \t") != "" {
+			return true
+		}
+	}
+	cc := h["Cache-Control"]
+	return !hasDirective(cc, "no-store") && (hasDirective(cc, "public") || hasDirective(cc, "s-maxage"))
+}
+
 // directiveSeconds reads a directive's delta-seconds; what is not a number counts as -1, unknown.
 func directiveSeconds(values []string, name string) (seconds int, ok bool) {
 	for _, v := range values {

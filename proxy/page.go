@@ -19,6 +19,7 @@ func (s *site) modifyResponse(res *http.Response) error {
 	}
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		ex.switched = true
+		s.identity.StripResponse(res.Header)
 		return nil
 	}
 	s.driveVisitorCookie(ex, res)

@@ -33,13 +33,13 @@ func isPlainRoute(p string) bool {
 	return !strings.Contains(p, "//")
 }
 
-// mayFoldTo is the cheap test before foldPath: a path without an escape, a backslash, a double slash
-// or a dot segment can only fold to the prefix if it begins with it, letter case aside.
+// mayFoldTo is the cheap test before foldPath: a path without an escape, a backslash, a double slash, a
+// dot segment or one of nothing but parameters can only fold to the prefix if it begins with it, letter case aside.
 func mayFoldTo(path, prefix string) bool {
 	if len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix) {
 		return true
 	}
-	return strings.ContainsAny(path, "%\\") || strings.Contains(path, "//") || strings.Contains(path, "/.")
+	return strings.ContainsAny(path, "%\\") || strings.Contains(path, "//") || strings.Contains(path, "/.") || strings.Contains(path, "/;")
 }
 
 // endsSegment reports whether what follows the prefix cannot be more of the same name. Besides the slash,
@@ -102,7 +102,7 @@ func foldPath(p string) string {
 			if len(out) > 0 {
 				out = out[:len(out)-1]
 			}
-		case name == "." || s == "" && i < len(segments)-1:
+		case name == "." || name == "" && i < len(segments)-1: // also "/;x/"
 		default:
 			out = append(out, s)
 		}

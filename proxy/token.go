@@ -148,7 +148,13 @@ func (s *site) askUpstream(ex *exchange, r *http.Request) (identity.Outcome, *pr
 	case code >= 300 && code < 400, code == http.StatusUnauthorized, code == http.StatusForbidden:
 		return identity.Outcome{Reason: "upstream-says-nobody", Detail: "the site answered the identity check with a redirect, 401 or 403"}, nil
 	case code >= 200 && code < 300:
-		return s.identity.Response(res.Header), nil
+		visitor := s.identity.Response(res.Header)
+		if visitor.LoggedIn && sharedAnswer(res.Header) {
+			unavailable.detail = "The site's answer to who is logged in comes from a cache, or may be given to everybody, so it may be about somebody else. " +
+				"Let ZCHAT_IDENTITY_PATH answer with Cache-Control: no-store, and no cache stand between."
+			return identity.Outcome{}, unavailable
+		}
+		return visitor, nil
 	default:
 		s.log.Warn("the upstream identity check failed", "site", s.name, "status", code)
 		return identity.Outcome{}, unavailable

@@ -139,7 +139,7 @@ func TestRoutesHaveOneSpelling(t *testing.T) {
 	ours := []string{
 		"/__zchat", "/__zchat/", "/__zchat/jwt/", "/__zchat//jwt", "//__zchat/jwt", "/__ZCHAT/jwt", "/__zchat/JWT", "/%5F_zchat/jwt",
 		"/__zchat%2Fjwt", "/__zchat/%6awt", "/a/../__zchat/jwt", "/a/%2e%2e/__zchat/jwt", "/./__zchat/jwt", "/__zchat/./jwt", "/__zchat/x/../jwt",
-		"/__zchat;x=1/jwt", "/__zchat/jwt;x", "/a/..;/__zchat/jwt", "/%2F__zchat/jwt", "/__zchat%5cjwt", "\\__zchat\\jwt", "/__zchat/jwt%00", "/__zchat/jwt.", "/__zchat%20/jwt",
+		"/__zchat;x=1/jwt", "/__zchat/jwt;x", "/a/..;/__zchat/jwt", "/%2F__zchat/jwt", "/;/__zchat/jwt", "/;x=1/__zchat/jwt", "/%3b/__zchat/jwt", "/__zchat%5cjwt", "\\__zchat\\jwt", "/__zchat/jwt%00", "/__zchat/jwt.", "/__zchat%20/jwt",
 		"/__zchat/jwt/help-center/x", "/__zchat/unknown",
 	}
 	for _, target := range ours {
@@ -439,6 +439,61 @@ func TestIdentityFromTheUpstream(t *testing.T) {
 	page := g.get("/", "Cookie: __zchat_visitor=old")
 	if !strings.Contains(page.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("the cookie stays after a log-out: %q", page.Header.Get("Set-Cookie"))
+	}
+}
+
+// TestNobodyIsWhoACachedAnswerNames: with IDENTITY=upstream an answer that a cache may have kept from another visitor
+// signs no token.
+func TestNobodyIsWhoACachedAnswerNames(t *testing.T) {
+	answer := make(chan []string, 1)
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, h := range <-answer {
+			name, value, _ := strings.Cut(h, ": ")
+			w.Header().Add(name, value)
+		}
+	}), site(func(s *proxy.Site) {
+		s.Identity = identity.Config{Preset: "upstream", IDHeader: "X-Site-User", EmailHeader: "X-Site-Email"}
+	}))
+	for _, test := range []struct {
+		header string
+		status int
+	}{
+		{"Age: 1", 503}, {"Age: 00100", 503}, {"Age: x", 503}, {"Cache-Control: public", 503}, {"Cache-Control: s-maxage=60", 503},
+		{"Cache-Control: max-age=0, Public", 503},
+		{"Age: 0", 200}, {"Cache-Control: no-store, public", 200}, {"Cache-Control: private, max-age=60", 200},
+		{"Cache-Control: max-age=60", 200}, {"Expires: Thu, 01 Jan 2099 00:00:00 GMT", 200}, {"X-Other: 1", 200},
+	} {
+		answer <- []string{"X-Site-User: ann", "X-Site-Email: ann@example.com", test.header}
+		if res := g.get("/__zchat/jwt", "Cookie: session=eve"); res.StatusCode != test.status {
+			t.Errorf("%s: %d, want %d: %s", test.header, res.StatusCode, test.status, res.body)
+		}
+	}
+	answer <- []string{"Age: 100"}
+	wantProblem(t, g.get("/__zchat/jwt"), 401) // nobody is nobody, from a cache too
+}
+
+// TestSwitchedConnectionTellsNoIdentity: the headers in which the site says who the visitor is stay behind on an answer
+// that upgrades the connection, too.
+func TestSwitchedConnectionTellsNoIdentity(t *testing.T) {
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Site-User: ann\r\nX_Site_Email: ann@example.com\r\nX-Kept: 1\r\n\r\n")
+	}), site(func(s *proxy.Site) {
+		s.Identity = identity.Config{Preset: "upstream", IDHeader: "X-Site-User", EmailHeader: "X-Site-Email"}
+	}))
+	res := g.raw("", "GET /socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if res.StatusCode != 101 || res.Header.Get("X-Kept") != "1" {
+		t.Fatalf("%s %v", res.Status, res.Header)
+	}
+	for name := range res.Header {
+		if strings.Contains(name, "Site") || strings.Contains(name, "site") {
+			t.Errorf("%s reached the visitor", name)
+		}
 	}
 }
 
