@@ -334,7 +334,7 @@ func TestUpgradeIsATunnel(t *testing.T) {
 	if line, _ := r.ReadString('\n'); line != "echo hi\n" {
 		t.Errorf("%q", line)
 	}
-	for _, foreign := range []string{"h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "h2c, HTTP/2.0"} {
+	for _, foreign := range []string{"h2c", "H2C", "h2", "HTTP/2.0", "TLS/1.2", "h2c, HTTP/2.0", "h2c-16", `"h2c"`, "foo h2c", "h2c;q=1", "foo/1 h2c", "/h2c"} {
 		res, _, conn := dial(foreign)
 		if body, _ := io.ReadAll(res.Body); string(body) != `upgrade=""` {
 			t.Errorf("%s went up: %s", foreign, body)

@@ -194,7 +194,8 @@ func exactTarget(u *url.URL, in *http.Request) {
 }
 
 // dropForeignUpgrades removes the offers to switch to another HTTP or to TLS: a tunnel of that kind would
-// carry requests past every rule of the proxy.
+// carry requests past every rule of the proxy. What is no protocol's name and version (RFC 9110 section 7.8) goes with
+// them, since an upstream may find one in it.
 func dropForeignUpgrades(h http.Header) {
 	values := h["Upgrade"]
 	if len(values) == 0 {
@@ -203,9 +204,9 @@ func dropForeignUpgrades(h http.Header) {
 	var kept []string
 	for _, v := range values {
 		for part := range strings.SplitSeq(v, ",") {
-			part = strings.TrimSpace(part)
-			name := strings.ToLower(part)
-			if name == "" || name == "h2c" || name == "h2" || strings.HasPrefix(name, "http/") || strings.HasPrefix(name, "tls/") || name == "http" || name == "tls" {
+			part = strings.Trim(part, " \t")
+			name, version, versioned := strings.Cut(strings.ToLower(part), "/")
+			if !isToken(name) || versioned && !isToken(version) || name == "http" || name == "tls" || strings.HasPrefix(name, "h2") {
 				continue
 			}
 			kept = append(kept, part)
