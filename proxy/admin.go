@@ -2,7 +2,10 @@ package proxy
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -18,7 +21,31 @@ func (h *Handler) Admin() http.Handler {
 	mux.HandleFunc("GET /events", h.serveEvents)
 	mux.HandleFunc("GET /{$}", h.serveStatus(statusPolicy(statusPage)))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(h.metrics.registry, promhttp.HandlerOpts{}))
-	return mux
+	return underOwnName(mux)
+}
+
+// underOwnName refuses requests to a loopback address under a name of the Internet. A page of any site can let its own name
+// resolve to 127.0.0.1 (DNS rebinding), and would then be allowed to read what is here.
+func underOwnName(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if local != nil && local.IP.IsLoopback() && isInternetName(r.Host) {
+			writeProblem(w, r, problem{status: http.StatusMisdirectedRequest,
+				detail: "The admin listener on a loopback address answers under localhost or an address only. A proxy before it must send such a Host."})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// isInternetName reports whether a Host is a name that somebody can have in DNS: with a dot, and no address.
+func isInternetName(hostport string) bool {
+	host, _ := splitPort(hostport)
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return false
+	}
+	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".localhost")
 }
 
 // health is the body of /healthz and /readyz.
