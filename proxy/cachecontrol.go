@@ -23,8 +23,18 @@ func hasDirective(values []string, name string) bool {
 
 // sharedFreshness reports whether a response is explicitly fresh for shared caches, which may then give it
 // to other people: a cookie set on it would be theirs too. A lifetime of nothing (max-age=0, an Expires that
-// has passed or is no date) is not freshness.
+// has passed or is no date) is not freshness. What is said to one kind of cache wins there over Cache-Control.
 func sharedFreshness(h http.Header, now time.Time) bool {
+	for _, name := range targetedFields {
+		if v := h[name]; len(v) > 0 && !hasDirective(v, "no-store") && !hasDirective(v, "private") {
+			if age, ok := directiveSeconds(v, "max-age"); ok && age != 0 || hasDirective(v, "public") || hasDirective(v, "s-maxage") {
+				return true
+			}
+		}
+	}
+	if v := h["X-Accel-Expires"]; len(v) > 0 && strings.TrimSpace(v[0]) != "0" {
+		return true // nginx
+	}
 	cc := h["Cache-Control"]
 	switch {
 	case hasDirective(cc, "no-store"):
@@ -44,6 +54,9 @@ func sharedFreshness(h http.Header, now time.Time) bool {
 	}
 	return false
 }
+
+// targetedFields speak to content delivery networks alone (RFC 9213, and Edge Architecture Specification), in canonical form.
+var targetedFields = [...]string{"Cdn-Cache-Control", "Cloudflare-Cdn-Cache-Control", "Surrogate-Control"}
 
 // sharedAnswer reports whether a response may be about somebody else than the request that it answers: a cache has had
 // it for a while (RFC 9111 section 5.1), or it says of itself that caches may give it to everybody.

@@ -46,10 +46,21 @@ func originOf(r *http.Request, trusted bool) origin {
 	case "http", "ws":
 		o.scheme = "http"
 	}
-	if host != "" && !strings.ContainsAny(host, "/@ \"\\") {
+	if isHostAndPort(host) {
 		o.host = host
 	}
 	return o
+}
+
+// isHostAndPort reports whether a name that a proxy in front passed on, perhaps from its client, can be one: it is put
+// into redirects and cookies, where a semicolon begins something else.
+func isHostAndPort(host string) bool {
+	for i := 0; i < len(host); i++ {
+		if !isAlphanumeric(host[i]) && strings.IndexByte("-._:[]", host[i]) < 0 {
+			return false
+		}
+	}
+	return host != ""
 }
 
 func firstElement(values []string) string {

@@ -288,6 +288,55 @@ func TestVisitorCookie(t *testing.T) {
 	}
 }
 
+// TestVisitorCookieIsInNoSharedCache: fields that speak to one kind of cache overrule Cache-Control there, so a cookie beside
+// them would be handed to the next visitor.
+func TestVisitorCookieIsInNoSharedCache(t *testing.T) {
+	var header string
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { pageHandler(plainPage, header)(w, r) }))
+	for _, header = range []string{
+		"CDN-Cache-Control: max-age=60", "Cloudflare-CDN-Cache-Control: max-age=60", "Surrogate-Control: max-age=60, content=\"ESI/1.0\"",
+		"CDN-Cache-Control: public", "X-Accel-Expires: 60", "X-Accel-Expires: @1795721501", "Cache-Control: s-maxage=60",
+	} {
+		if res := g.get("/", ann...); res.Header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: Set-Cookie %q", header, res.Header.Get("Set-Cookie"))
+		}
+	}
+	for _, header = range []string{"CDN-Cache-Control: no-store", "CDN-Cache-Control: private, max-age=60", "Surrogate-Control: max-age=0", "X-Accel-Expires: 0"} {
+		if res := g.get("/", ann...); res.Header.Get("Set-Cookie") == "" {
+			t.Errorf("%s: no Set-Cookie", header)
+		}
+	}
+}
+
+// TestForwardedHostIsAHost: a proxy in front may pass on a host that its client wrote; what ends a cookie's attribute or
+// a host in a URL is not taken into either.
+func TestForwardedHostIsAHost(t *testing.T) {
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "a=b; Domain=site.internal")
+		w.Header().Set("Location", "http://site.internal/next")
+		w.WriteHeader(http.StatusFound)
+	}), site(func(s *proxy.Site) { s.UpstreamHost = "site.internal" }))
+	for came, want := range map[string]string{
+		"www.example.com": "www.example.com", "www.example.com, internal": "www.example.com",
+		"evil.example;HttpOnly": "shop.example.com", "evil.example/x": "shop.example.com", "evil.example#": "shop.example.com",
+		"u@evil.example": "shop.example.com", "evil.example\\": "shop.example.com", "evil example": "shop.example.com", "evil.example\tx": "shop.example.com",
+		"evil.example?": "shop.example.com", "'evil.example'": "shop.example.com", "\xc3\xa9vil.example": "shop.example.com", "": "shop.example.com",
+	} {
+		for _, header := range []string{"X-Forwarded-Host: " + came, "Forwarded: host=\"" + came + "\""} {
+			if strings.HasPrefix(header, "Forwarded") && strings.ContainsAny(came, ",;") {
+				continue // ends there
+			}
+			res := g.get("/", "Host: shop.example.com", header)
+			if got := res.Header.Get("Location"); got != "http://"+want+"/next" {
+				t.Errorf("%q: Location %q", header, got)
+			}
+			if got := res.Header.Get("Set-Cookie"); got != "a=b; Domain="+want {
+				t.Errorf("%q: Set-Cookie %q", header, got)
+			}
+		}
+	}
+}
+
 func TestOwnCookieIsCutOutExactly(t *testing.T) {
 	var seen []string
 	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = r.Header["Cookie"] }))
