@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // With ZCHAT_UPSTREAM_HOST other than "preserve" the upstream believes that it has another name than the
@@ -13,9 +15,9 @@ import (
 // isUpstreamName reports whether an authority is one that the upstream goes by: the name that it is sent, the
 // address at which it is reached, and that name with the address's port, which nginx puts into its redirects.
 func (s *site) isUpstreamName(authority string) bool {
-	host, port := splitPort(authority)
-	name, namePort := splitPort(s.upstreamHost)
-	address, addressPort := splitPort(s.upstream.host)
+	host, port := splitPort(inASCII(authority))
+	name, namePort := splitPort(inASCII(s.upstreamHost))
+	address, addressPort := splitPort(inASCII(s.upstream.host))
 	switch {
 	case strings.EqualFold(host, name) && (samePort(port, namePort) || samePort(port, addressPort)):
 		return true
@@ -23,6 +25,14 @@ func (s *site) isUpstreamName(authority string) bool {
 		return samePort(port, addressPort)
 	}
 	return false
+}
+
+// inASCII is how net/http sends an authority: names beyond ASCII go in Punycode.
+func inASCII(authority string) string {
+	if a, err := httpguts.PunycodeHostPort(authority); err == nil {
+		return a
+	}
+	return authority
 }
 
 // samePort compares two ports. The default ports of both schemes are the same as none: a site behind something
@@ -43,7 +53,7 @@ func (s *site) renameRequest(ex *exchange, h http.Header) {
 		for i, v := range h[f.name] {
 			if rest, ok := cutOrigin(v, ex.origin); ok {
 				h[f.name] = append([]string(nil), h[f.name]...)
-				h[f.name][i] = f.scheme + "://" + withoutDefaultPort(s.upstreamHost, f.scheme) + rest
+				h[f.name][i] = f.scheme + "://" + withoutDefaultPort(inASCII(s.upstreamHost), f.scheme) + rest
 			}
 		}
 	}
@@ -200,7 +210,7 @@ func attribute(part string) (name, value string) {
 // coversUpstream reports whether a cookie domain covers a name of the upstream.
 func (s *site) coversUpstream(domain string) bool {
 	for _, authority := range [...]string{s.upstreamHost, s.upstream.host} {
-		if host, _ := splitPort(authority); domainMatches(host, domain) {
+		if host, _ := splitPort(inASCII(authority)); domainMatches(host, domain) {
 			return true
 		}
 	}

@@ -146,6 +146,12 @@ func TestURLsComeBackUnderTheVisitorsName(t *testing.T) {
 			{"http://[::1]:8080/a", "http://[::1]:9000/a"},
 			{"http://[::1]/a", same},
 		}},
+		{"bücher.example", "http://staging.localhost", [][2]string{
+			{"http://xn--bcher-kva.example/a", "http://staging.localhost/a"},
+			{"http://bücher.example/a", "http://staging.localhost/a"},
+			{"http://b\xfccher.example/a", same},
+			{"http://bucher.example/a", same},
+		}},
 		{"preserve", "http://staging.localhost", [][2]string{
 			{"http://{address}/a", same},
 			{"http://staging.localhost/a", same},
@@ -365,6 +371,9 @@ func TestOriginGoesUpUnderTheUpstreamsName(t *testing.T) {
 		{"TLS at the upstream only", "www.example.com", "http://staging.localhost", true, [][2]string{
 			{"http://staging.localhost", "https://www.example.com"},
 		}},
+		{"beyond ASCII", "bücher.example", "http://staging.localhost", false, [][2]string{
+			{"http://staging.localhost/a", "http://xn--bcher-kva.example/a"},
+		}},
 		// X-Forwarded-Proto says https to the site, so its own origin is one of that scheme.
 		{"TLS at the visitor only", "www.example.com", "https://staging.localhost", false, [][2]string{
 			{"https://staging.localhost", "https://www.example.com"},
@@ -388,7 +397,7 @@ func TestOriginGoesUpUnderTheUpstreamsName(t *testing.T) {
 					}
 				}
 			}
-			wantHost := strings.NewReplacer("preserve", after(c.visitor), "upstream", n.fill("{address}")).Replace(c.host)
+			wantHost := strings.NewReplacer("preserve", after(c.visitor), "upstream", n.fill("{address}"), "bücher", "xn--bcher-kva").Replace(c.host)
 			if n.seen.Host != wantHost {
 				t.Errorf("Host %q goes up, want %q", n.seen.Host, wantHost)
 			}
