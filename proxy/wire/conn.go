@@ -32,11 +32,11 @@ const (
 
 	defaultHandshakeTimeout = 10 * time.Second
 
-	// lingerTime and lingerBytes bound how long and how much a refused client may
-	// still send before the connection is torn down (RFC 9112 section 9.6: closing at once
-	// resets the connection, and the client loses the answer).
-	lingerTime  = 250 * time.Millisecond
-	lingerBytes = 256 << 10
+	// lingerPause and lingerTime bound how long a client that has been answered may still send: without
+	// a pause, and in all (RFC 9112 section 9.6: closing at once resets the connection, and
+	// the client loses the answer). Many send a whole upload before they read.
+	lingerPause = 2 * time.Second
+	lingerTime  = 30 * time.Second
 )
 
 // poison spoils the line that net/http is in the middle of, if any, and then adds one that is neither a
@@ -275,19 +275,32 @@ func (c *conn) WriteTo(w io.Writer) (int64, error) { return relay(w, c) }
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return relay(c.Conn, r) }
 
 // Close closes the connection. Where more of a request may come, which the guard or net/http has
-// refused, it lingers for a moment in the background, so that the client can read the answer.
+// refused or has answered before its end, it lingers in the background, so that the client
+// can read the answer.
 func (c *conn) Close() error {
 	c.deadline.close()
 	half, ok := c.Conn.(closeWriter)
 	if !ok || !c.within.Swap(false) || c.released.Load() || half.CloseWrite() != nil {
 		return c.Conn.Close()
 	}
-	c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
-	go func() {
-		defer c.Conn.Close()
-		io.CopyN(io.Discard, onlyReader{c.Conn}, lingerBytes)
-	}()
+	go c.linger()
 	return nil
+}
+
+// linger reads what is still on its way, to nobody.
+func (c *conn) linger() {
+	defer c.Conn.Close()
+	buf := make([]byte, 4<<10)
+	for end := time.Now().Add(lingerTime); ; {
+		now := time.Now()
+		if now.After(end) {
+			return
+		}
+		c.Conn.SetReadDeadline(now.Add(lingerPause))
+		if _, err := c.Conn.Read(buf); err != nil {
+			return
+		}
+	}
 }
 
 // SetDeadline is net.Conn's.
@@ -303,9 +316,6 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.deadline.set(t)
 	return err
 }
-
-// onlyReader hides every other method.
-type onlyReader struct{ io.Reader }
 
 // halfConn is a guarded connection with an inner one that can be closed for writing
 // alone: TCP and Unix sockets.

@@ -279,6 +279,53 @@ func TestAnswerSurvivesUnreadInput(t *testing.T) {
 	}
 }
 
+// A client that sends a whole upload before it reads still gets the answer that came at its beginning.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	}), testConfig)
+	for _, framing := range []string{"Content-Length: 20000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1312D00\r\n"} {
+		c := dial(t, addr)
+		c.send("POST / HTTP/1.1\r\nHost: a\r\n" + framing)
+		if n, err := io.WriteString(c, strings.Repeat("x", 20_000_000)); err != nil {
+			t.Errorf("%q: cut off after %d bytes: %v", framing, n, err)
+		}
+		if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%q: %v, %v", framing, res, err)
+		}
+		c.Close()
+	}
+}
+
+// One that says no more is not waited for.
+func TestLingeringEnds(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, http.NotFoundHandler(), testConfig)
+	c := dial(t, addr)
+	c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n")
+	if got := c.statuses(); !slices.Equal(got, []int{400}) {
+		t.Errorf("statuses %v", got)
+	}
+	// The byte that shows the connection closed must come after a pause, or it would prolong it.
+	reset := make(chan error)
+	go func() {
+		ticker := time.NewTicker(lingerPause + lingerPause/4)
+		defer ticker.Stop()
+		for range ticker.C {
+			if _, err := c.Write([]byte("x")); err != nil {
+				reset <- err
+				return
+			}
+		}
+	}()
+	select {
+	case <-reset:
+	case <-time.After(testTimeout):
+		t.Error("the connection stays open")
+	}
+}
+
 func TestOnRefuse(t *testing.T) {
 	type report struct {
 		remote net.Addr
