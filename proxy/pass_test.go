@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"zchatproxy/proxy"
+	"zchatproxy/proxy/identity"
 )
 
 func TestRequestGoesUpByteForByte(t *testing.T) {
@@ -367,6 +368,31 @@ func TestUpstreamFailures(t *testing.T) {
 	g = newRig(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }), func(c *proxy.Config) { c.UpstreamTimeout = 50 * time.Millisecond })
 	if res := g.get("/"); res.StatusCode != 504 {
 		t.Errorf("a slow upstream gives %d", res.StatusCode)
+	}
+}
+
+// TestLogQuotesNoMalformedAnswer: what the site sent instead of an answer may be somebody's, and is in no log.
+func TestLogQuotesNoMalformedAnswer(t *testing.T) {
+	for _, answer := range []string{
+		"HTTP/1.1 200 OK\r\nSet-Cookie session=private\r\n\r\n", "HTTP/1.1 200 OK\r\nX: \x00private\r\n\r\n", "<p>private</p>\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: private\r\n\r\n", "HTTP/1.1 2x0 private\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: \"private\"\r\n\r\n",
+		"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: private\r\n\r\n", "HTTP/private 200 OK\r\n\r\n",
+	} {
+		g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, answer)
+		}), site(func(s *proxy.Site) { s.Identity = identity.Config{Preset: "upstream", IDHeader: "X-User"} }))
+		if page, token := g.get("/"), g.get("/__zchat/jwt"); page.StatusCode != 502 || token.StatusCode != 503 {
+			t.Errorf("%q: %d and %d", answer, page.StatusCode, token.StatusCode)
+		}
+		if log := g.log.String(); strings.Contains(log, "private") || !strings.Contains(log, "cause=") {
+			t.Errorf("%q: %s", answer, log)
+		}
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *site) askUpstream(ex *exchange, r *http.Request) (identity.Outcome, *pr
 	res, err := s.upstream.alone.RoundTrip(req)
 	if err != nil {
 		s.metrics.upstreamError(errorKind(err))
-		s.log.Warn("the upstream identity check failed", "site", s.name, "cause", err.Error())
+		s.log.Warn("the upstream identity check failed", "site", s.name, "cause", causeOf(err))
 		return identity.Outcome{}, unavailable
 	}
 	res.Body.Close()

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -310,7 +311,7 @@ func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error)
 	}
 	kind := errorKind(err)
 	s.metrics.upstreamError(kind)
-	s.log.Error("the upstream failed", "site", s.name, "kind", kind, "cause", err.Error())
+	s.log.Error("the upstream failed", "site", s.name, "kind", kind, "cause", causeOf(err))
 	ex.result = "upstream-" + kind
 	if kind == "timeout" {
 		writeProblem(w, r, problem{status: http.StatusGatewayTimeout, detail: "The site behind this address took too long to answer. Please try again in a moment."})
@@ -318,6 +319,13 @@ func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error)
 	}
 	writeProblem(w, r, problem{status: http.StatusBadGateway, detail: "The site behind this address cannot be reached. Please try again in a moment."})
 }
+
+// quotation is a Go string literal in the text of an error.
+var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// causeOf is an error's text for the log, without what it quotes: where an answer was malformed, that is a piece of it,
+// perhaps somebody's cookie.
+func causeOf(err error) string { return quotation.ReplaceAllString(err.Error(), `"…"`) }
 
 // errorKinds are what errorKind returns.
 var errorKinds = []string{"timeout", "certificate", "connect", "protocol"}

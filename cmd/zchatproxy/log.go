@@ -43,14 +43,24 @@ func shortTime(groups []string, a slog.Attr) slog.Attr {
 // no TLS, a connection cut), so it is for debugging; and it names addresses, which are personal data.
 func serverLog(to *slog.Logger) *log.Logger { return log.New(serverLogWriter{to}, "", 0) }
 
+// takeStandardLog makes a line of the process's log out of what net/http's client side has to say: it has no other log
+// than the standard one.
+func takeStandardLog(to *slog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(serverLogWriter{to})
+}
+
 func withoutAddresses(text string) string { return address.ReplaceAllString(text, "a visitor") }
 
 type serverLogWriter struct{ to *slog.Logger }
 
 var address = regexp.MustCompile(`(\[[0-9a-fA-F:.%a-z]+\]|\b\d{1,3}(?:\.\d{1,3}){3}):\d+\b`)
 
+// quotation is a Go string literal. What net/http quotes has been sent by a visitor, or is a piece of an answer to one.
+var quotation = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
 func (w serverLogWriter) Write(line []byte) (int, error) {
-	text := strings.TrimSpace(withoutAddresses(string(line)))
+	text := quotation.ReplaceAllString(strings.TrimSpace(withoutAddresses(string(line))), `"…"`)
 	level := slog.LevelDebug
 	switch {
 	case strings.Contains(text, "panic serving"):

@@ -95,6 +95,7 @@ func (a *app) newService() (*service, error) {
 		return nil, &configError{fatal}
 	}
 	log := newLog(a.stderr, c.process)
+	takeStandardLog(log)
 	handler, err := proxy.New(c.proxyConfig(log))
 	if err != nil {
 		return nil, &configError{c.refused(err)}

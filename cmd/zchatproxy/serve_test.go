@@ -481,10 +481,14 @@ func TestServerLogHasNoAddresses(t *testing.T) {
 	log.Print("http: TLS handshake error from [2001:db8::1]:40412: EOF")
 	log.Print("http: Accept error: accept tcp [::]:80: too many open files; retrying in 5ms")
 	log.Print("http: panic serving 203.0.113.9:1: boom")
+	log.Printf("Unsolicited response received on idle HTTP channel starting with %q; err=<nil>", "account \"4711\"\n")
+	if strings.Contains(out.String(), "4711") {
+		t.Errorf("a piece of somebody's page: %s", out.String())
+	}
 	if strings.Contains(out.String(), "203.0") || strings.Contains(out.String(), "2001") {
 		t.Errorf("personal data: %s", out.String())
 	}
-	for i, level := range []string{"DEBUG", "DEBUG", "WARN", "ERROR"} {
+	for i, level := range []string{"DEBUG", "DEBUG", "WARN", "ERROR", "DEBUG"} {
 		if line := strings.Split(out.String(), "\n")[i]; !strings.Contains(line, `"level":"`+level) {
 			t.Errorf("want %s: %s", level, line)
 		}
