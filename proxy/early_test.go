@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/textproto"
 	"strings"
 	"testing"
@@ -84,9 +86,45 @@ func TestBodyNeverBecomesARequest(t *testing.T) {
 			}
 			conn.Close()
 		}
-		if log := g.log.String(); strings.Contains(log, "panic") {
-			t.Error(log)
+		if lines := g.log.String(); strings.Contains(lines, "panic") {
+			t.Error(lines)
 		}
+	}
+}
+
+// TestSwitchAmidABodyIsNoPanic: a connection that was switched to another protocol is not net/http's any more.
+func TestSwitchAmidABodyIsNoPanic(t *testing.T) {
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	}))
+	var errors lockedBuffer
+	returned := make(chan struct{}, 1)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { returned <- struct{}{} }()
+		g.handler.ServeHTTP(w, r)
+	}))
+	front.Config.ErrorLog = log.New(&errors, "", 0)
+	front.Start()
+	t.Cleanup(front.Close)
+	g.front.URL = front.URL
+	for _, framing := range []string{"Transfer-Encoding: chunked\r\n\r\n400\r\nab", "Content-Length: 400\r\n\r\nab", "Content-Length: 2\r\n\r\nab"} {
+		conn := g.dial()
+		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+framing)
+		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 101 {
+			t.Errorf("%q: %v %v", framing, res, err)
+		}
+		conn.Close()
+		<-returned
+	}
+	front.Close() // waits for what is still logged
+	if errors.String() != "" {
+		t.Error(errors.String())
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *site) pass(ex *exchange, w *recorder, r *http.Request) {
 	p := *s.proxy
 	p.BufferPool = bodyBuffers{ex}
 	p.ServeHTTP(w, r)
-	if w.body != nil && !w.body.ended.Load() {
+	if w.body != nil && !w.body.ended.Load() && !ex.switched {
 		w.body.leave(w)
 	}
 }
