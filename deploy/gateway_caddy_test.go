@@ -7,7 +7,7 @@ import (
 )
 
 // startCaddy runs Caddy with the example, before an oauth2-proxy with the example's flags.
-func startCaddy(t *testing.T, caddy string) *chain {
+func startCaddy(t *testing.T, caddy string, more ...string) *chain {
 	oauth2Proxy(t)
 	c := newChain(t)
 	c.serveHere("caddy/zchatproxy.env")
@@ -16,7 +16,7 @@ func startCaddy(t *testing.T, caddy string) *chain {
 		"\nwww.example.com {", "\nhttps://www.example.com:"+port(t, c.gateway)+" {\n\tbind 127.0.0.1\n\ttls "+c.cert.certFile+" "+c.cert.keyFile,
 		"127.0.0.1:8080", c.proxy,
 		"127.0.0.1:4180", asked)
-	c.startOAuth2Proxy(asked, flagsIn(t, config)...)
+	c.startOAuth2Proxy(asked, append(flagsIn(t, config), more...)...)
 
 	// No listener but the one of the site: none for configuration, none that redirects from port 80.
 	write(t, filepath.Join(c.dir, "sites", "www.example.com"), config)
@@ -43,6 +43,7 @@ func TestCaddy(t *testing.T) {
 			t.Run("requests", c.loggedInRequests)
 			t.Run("forged", c.forgedRequests)
 			t.Run("browser", c.walk)
+			t.Run("renewal", func(t *testing.T) { startCaddy(t, v.path(t), renewing).renews(t, false) })
 		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // startNginx runs nginx with the example in the place of its sites, before an oauth2-proxy with the example's flags.
-func startNginx(t *testing.T) *chain {
+func startNginx(t *testing.T, more ...string) *chain {
 	nginx := need(t, "nginx")
 	oauth2Proxy(t)
 	c := newChain(t)
@@ -17,7 +17,7 @@ func startNginx(t *testing.T) *chain {
 		"listen 443 ssl", "listen "+c.gateway+" ssl",
 		"127.0.0.1:8080", c.proxy,
 		"127.0.0.1:4180", asked)...)
-	c.startOAuth2Proxy(asked, flagsIn(t, config)...)
+	c.startOAuth2Proxy(asked, append(flagsIn(t, config), more...)...)
 
 	// What a distribution's nginx.conf has around the sites, and folders that need no administrator.
 	write(t, filepath.Join(c.dir, "conf.d", "zchatproxy.conf"), config)
@@ -47,4 +47,5 @@ func TestNginx(t *testing.T) {
 	t.Run("requests", c.loggedInRequests)
 	t.Run("forged", c.forgedRequests)
 	t.Run("browser", c.walk)
+	t.Run("renewal", func(t *testing.T) { startNginx(t, renewing).renews(t, false) })
 }

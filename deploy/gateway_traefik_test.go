@@ -147,13 +147,8 @@ func TestTraefikFiles(t *testing.T) {
 	}
 }
 
-// TestTraefik runs Traefik with the example, where somebody has installed it: neither Debian nor Go's module proxy has
-// a complete one. TestTraefikFiles is for everybody.
-func TestTraefik(t *testing.T) {
-	traefik, err := exec.LookPath("traefik")
-	if err != nil {
-		t.Skip("there is no traefik")
-	}
+// startTraefik runs Traefik with the example, before an oauth2-proxy with the example's flags.
+func startTraefik(t *testing.T, traefik string, more ...string) *chain {
 	oauth2Proxy(t)
 	c := newChain(t)
 	c.refuses = true
@@ -171,7 +166,7 @@ func TestTraefik(t *testing.T) {
 		"http://oauth2-proxy:4180", "http://"+asked,
 		"0.0.0.0:4180", asked,
 		"172.30.88.0/28", "127.0.0.1")...)
-	c.startOAuth2Proxy(asked, flagsIn(t, dynamic)...)
+	c.startOAuth2Proxy(asked, append(flagsIn(t, dynamic), more...)...)
 	static := example(t, "traefik/traefik.yaml",
 		`address: ":80"`, `address: "`+freeAddress(t, "127.0.0.1")+`"`,
 		`address: ":443"`, `address: "`+c.gateway+`"`,
@@ -184,7 +179,20 @@ func TestTraefik(t *testing.T) {
 		}
 		return err == nil && res.StatusCode == http.StatusUnauthorized
 	})
+	return c
+}
+
+// TestTraefik needs a Traefik that somebody has installed: neither Debian nor Go's module proxy has a complete one.
+// TestTraefikFiles is for everybody.
+func TestTraefik(t *testing.T) {
+	traefik, err := exec.LookPath("traefik")
+	if err != nil {
+		t.Skip("there is no traefik")
+	}
+	c := startTraefik(t, traefik)
 	t.Run("requests", c.loggedInRequests)
 	t.Run("forged", c.forgedRequests)
 	t.Run("browser", c.walk)
+	t.Run("renewal", func(t *testing.T) { startTraefik(t, traefik, renewing).renews(t, false) })
+	t.Run("renewal of a long session", func(t *testing.T) { startTraefik(t, traefik, renewing).renews(t, true) })
 }
