@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,8 +34,11 @@ type chain struct {
 	logOut   string            // path of the gateway's log-out
 	sessions []string          // the cookies in which the gateway keeps who is logged in
 	refuses  bool              // the gateway itself answers the token route when nobody is there
-	tidies   map[string]string // what becomes of request targets that the gateway cannot leave as they are
+	tidies   map[string]string // what becomes of request targets that the gateway cannot leave as they are; "" if it answers them itself
 }
+
+// forwardedHeaders carry identities under the preset forwarded, and to many a site by themselves.
+var forwardedHeaders = []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username"}
 
 // newChain prepares what stands behind a gateway.
 func newChain(t *testing.T) *chain {
@@ -52,9 +56,9 @@ func newChain(t *testing.T) *chain {
 func (c *chain) serve(environmentFile string, pairs ...string) {
 	c.t.Helper()
 	text := example(c.t, environmentFile, pairs...)
-	c.identity = []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username"}
+	c.identity = forwardedHeaders
 	if strings.Contains(text, "ZCHAT_IDENTITY=auth-request\n") {
-		c.identity = append(c.identity, "X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Preferred-Username")
+		c.identity = slices.Concat(c.identity, []string{"X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Preferred-Username"})
 	}
 	if !strings.Contains(text, "ZCHAT_ADMIN_LISTEN=") { // its default is for one on each machine
 		text += "\nZCHAT_ADMIN_LISTEN=" + c.admin

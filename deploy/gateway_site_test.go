@@ -24,11 +24,13 @@ type legacy struct {
 	*httptest.Server
 	pages http.Handler
 
-	mu     sync.Mutex
-	secret *signer.Secret             // Zendesk's copy
-	seen   http.Header                // of all requests since the last forget
-	sent   *httptest.ResponseRecorder // the last page
-	next   chan struct{}              // lets an event stream go on
+	mu      sync.Mutex
+	secret  *signer.Secret             // Zendesk's copy
+	seen    http.Header                // of all requests since the last forget
+	sent    *httptest.ResponseRecorder // the last page
+	next    chan struct{}              // lets an event stream go on
+	release chan struct{}              // lets held requests go on
+	arrived chan struct{}              // gets one for each that is held
 }
 
 func newLegacy(t testing.TB, secret string) *legacy {
@@ -37,7 +39,7 @@ func newLegacy(t testing.TB, secret string) *legacy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &legacy{pages: pages, secret: signer.NewSecret(secret), seen: http.Header{}, next: make(chan struct{})}
+	l := &legacy{pages: pages, secret: signer.NewSecret(secret), seen: http.Header{}, next: make(chan struct{}), arrived: make(chan struct{}, 100)}
 	stand, err := widget.New("classic", l.judge)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +63,8 @@ func newLegacy(t testing.TB, secret string) *legacy {
 			fmt.Fprint(w, n, err)
 		case r.URL.Path == "/_site/events":
 			l.serveEvents(w, r)
+		case r.URL.Path == "/_site/held":
+			l.serveHeld(w, r)
 		case r.URL.Path == "/_site/upgrade":
 			serveUpgrade(w, r)
 		default:
@@ -112,6 +116,28 @@ func (l *legacy) serveEvents(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "data: second\n\n")
 	case <-r.Context().Done():
 	}
+}
+
+// serveHeld answers when the test lets it.
+func (l *legacy) serveHeld(w http.ResponseWriter, r *http.Request) {
+	l.mu.Lock()
+	release := l.release
+	l.mu.Unlock()
+	l.arrived <- struct{}{}
+	select {
+	case <-release:
+		io.WriteString(w, "released")
+	case <-r.Context().Done():
+	}
+}
+
+// hold makes answers wait until release is called.
+func (l *legacy) hold() (release func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := make(chan struct{})
+	l.release = c
+	return func() { close(c) }
 }
 
 // serveUpgrade leaves HTTP, as WebSocket does, and sends back what comes.
