@@ -32,6 +32,7 @@ const (
 type requestClass struct {
 	reason   Reason // "" where a page may be shown as a document of its own
 	document bool   // a document is what was asked for: Sec-Fetch-Dest says so, or else Accept
+	mark     string // the field by which the page's own script was recognised, "" for none
 }
 
 // classifyRequest reads what the request says. Where the browser sends Fetch Metadata it is the truth;
@@ -42,8 +43,8 @@ func classifyRequest(r *http.Request) requestClass {
 	default:
 		return requestClass{reason: ReasonMethod}
 	}
-	if marked := scriptMark(r.Header); marked {
-		return requestClass{reason: ReasonFetch}
+	if mark := scriptMark(r.Header); mark != "" {
+		return requestClass{reason: ReasonFetch, mark: mark}
 	}
 	dest := r.Header["Sec-Fetch-Dest"]
 	if len(dest) == 0 {
@@ -58,25 +59,25 @@ func classifyRequest(r *http.Request) requestClass {
 	return requestClass{reason: ReasonFetch}
 }
 
-// scriptMark reports a header that only a page's own script sets when it fetches a part of a page.
-func scriptMark(h http.Header) bool {
+// scriptMark names a header that only a page's own script sets when it fetches a part of a page, "" where there is none.
+func scriptMark(h http.Header) string {
 	for _, name := range scriptHeaders {
 		if len(h[name]) > 0 {
-			return true
+			return name
 		}
 	}
 	for _, v := range h["X-Requested-With"] {
 		// Android's WebView sends the application's package name, which has dots, with every navigation.
 		if v != "" && !strings.Contains(v, ".") {
-			return true
+			return "X-Requested-With"
 		}
 	}
 	for _, v := range h["Accept"] {
 		if strings.Contains(v, "blazor-enhanced-nav") || strings.Contains(v, "text/vnd.turbo-stream") {
-			return true
+			return "Accept"
 		}
 	}
-	return false
+	return ""
 }
 
 // scriptHeaders are sent by htmx, Turbo, PJAX, Unpoly, Datastar and Blazor, in canonical form.

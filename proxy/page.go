@@ -60,6 +60,9 @@ func (s *site) page(ex *exchange, res *http.Response) {
 	}
 	if reason == "" {
 		addVary(h, "Sec-Fetch-Dest")
+		if ex.class.mark != "" {
+			addVary(h, ex.class.mark) // or a cache would give the page without the script to everybody
+		}
 		reason = classifyResponse(ex.class, res.StatusCode, h)
 	}
 	where := ""

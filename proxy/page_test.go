@@ -296,3 +296,22 @@ func TestTruncatedPageNeverEndsCleanly(t *testing.T) {
 		})
 	}
 }
+
+// TestCachesKeepNoPageWithoutTheScriptForEverybody: a header that anybody can send keeps the script out of a page, and a
+// cache must not hand that answer to those who do not send it.
+func TestCachesKeepNoPageWithoutTheScriptForEverybody(t *testing.T) {
+	g := newRig(t, pageHandler(plainPage, "Cache-Control: public, max-age=60"))
+	for _, mark := range []string{"HX-Request: true", "Turbo-Frame: x", "X-Requested-With: XMLHttpRequest", "X-PJAX: 1", "Blazor-Enhanced-Nav: on", "Accept: text/vnd.turbo-stream.html, text/html"} {
+		name, _, _ := strings.Cut(mark, ":")
+		for _, dest := range []string{"Sec-Fetch-Dest: document", "Sec-Fetch-Dest: empty", "X-Old-Browser: 1"} {
+			res := g.get("/", mark, dest)
+			vary := strings.ToLower(strings.Join(res.Header["Vary"], ", "))
+			if res.body != plainPage || !strings.Contains(vary, strings.ToLower(name)) || !strings.Contains(vary, "sec-fetch-dest") {
+				t.Errorf("%s, %s: Vary %q", mark, dest, vary)
+			}
+		}
+	}
+	if vary := g.get("/", "Sec-Fetch-Dest: document").Header["Vary"]; len(vary) != 1 || vary[0] != "Sec-Fetch-Dest" {
+		t.Errorf("a page with the script has Vary %q", vary)
+	}
+}
