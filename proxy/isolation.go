@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 )
@@ -63,8 +64,9 @@ func (u *upstream) ownPool(r *http.Request) *http.Transport {
 	defer own.mu.Unlock()
 	pool := own.pools[u]
 	if pool == nil && logsIn {
-		// It is forgotten together with the visitor's connection; what is idle in it ends by itself.
 		pool = u.transport.Clone()
+		// Soon after the visitor's connection, or else idleTimeout after the last request.
+		runtime.AddCleanup(own, (*http.Transport).CloseIdleConnections, pool)
 		if own.pools == nil {
 			own.pools = make(map[*upstream]*http.Transport)
 		}

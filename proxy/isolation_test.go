@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,8 +27,8 @@ type connLogin struct {
 }
 
 // connectionSite authenticates connections, as IIS does with NTLM: the log-in takes two requests on one connection, and
-// holds for all that follow on it.
-func connectionSite(t *testing.T) *httptest.Server {
+// holds for all that follow on it. Changes in its connections are told to hook, if there is one.
+func connectionSite(t *testing.T, hook func(net.Conn, http.ConnState)) *httptest.Server {
 	t.Helper()
 	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		login := r.Context().Value(connKey{}).(*connLogin)
@@ -52,6 +53,7 @@ func connectionSite(t *testing.T) *httptest.Server {
 	up.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, connKey{}, &connLogin{})
 	}
+	up.Config.ConnState = hook
 	up.Start()
 	return up
 }
@@ -69,7 +71,7 @@ func TestLogInOfOneConnectionServesNobodyElse(t *testing.T) {
 	for _, scheme := range []string{"NTLM", "Negotiate", "ntlm"} {
 		t.Run(scheme, func(t *testing.T) {
 			noLeak(t)
-			g := newRigAt(t, connectionSite(t))
+			g := newRigAt(t, connectionSite(t, nil))
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -109,6 +111,35 @@ func TestLogInOfOneConnectionServesNobodyElse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOwnConnectionsEndWithTheVisitors: upstream connections that are one visitor's do not outlive the visitor's by much,
+// or a few visitors could use up all that a site has.
+func TestOwnConnectionsEndWithTheVisitors(t *testing.T) {
+	var open atomic.Int32
+	g := newRigAt(t, connectionSite(t, func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveLikeProgram(t, g, ln)
+	g.front.URL = "http://" + ln.Addr().String()
+	for range 20 {
+		c := oneConnection(t)
+		sendWith(t, c, g.request("GET", "/", nil, "Authorization: NTLM negotiate"))
+		c.CloseIdleConnections()
+	}
+	eventually(t, "the site's connections end", func() bool {
+		runtime.GC()
+		return open.Load() == 0
+	})
 }
 
 // TestIdentityCheckSharesNoConnection: with IDENTITY=upstream the answer to who somebody is must not come over a
