@@ -24,18 +24,24 @@ func (h *Handler) Admin() http.Handler {
 	return underOwnName(mux)
 }
 
-// underOwnName refuses requests to a loopback address under a name of the Internet. A page of any site can let its own name
-// resolve to 127.0.0.1 (DNS rebinding), and would then be allowed to read what is here.
+// underOwnName refuses what a browser asks of a loopback address under a name of the Internet. A page of any site can let its
+// own name resolve to 127.0.0.1 (DNS rebinding), and would then be allowed to read what is here.
 func underOwnName(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		if local != nil && local.IP.IsLoopback() && isInternetName(r.Host) {
+		if local != nil && local.IP.IsLoopback() && isInternetName(r.Host) && fromBrowser(r.Header) {
 			writeProblem(w, r, problem{status: http.StatusMisdirectedRequest,
-				detail: "The admin listener on a loopback address answers under localhost or an address only. A proxy before it must send such a Host."})
+				detail: "On a loopback address the admin listener shows itself under localhost or an address only. A proxy before it must send such a Host."})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromBrowser reports a field that browsers send, or that no program would. Scripts of a page can change the first, but
+// cannot leave it out.
+func fromBrowser(h http.Header) bool {
+	return len(h["Accept-Language"]) > 0 || len(h["Sec-Fetch-Site"]) > 0 || strings.HasPrefix(h.Get("User-Agent"), "Mozilla/")
 }
 
 // isInternetName reports whether a Host is a name that somebody can have in DNS: with a dot, and no address.
