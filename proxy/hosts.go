@@ -77,9 +77,12 @@ func normalHost(name string) (string, error) {
 
 // find returns the site for the Host of a request, nil where none is configured for it. A name with
 // the request's port wins over the name alone, an exact name over a wildcard, a longer wildcard over
-// a shorter one.
+// a shorter one. What is no name with a port is nobody's, under "*" too: the upstream would write it into links.
 func (t *hostTable) find(hostport string) *site {
 	host, port := splitPort(hostport)
+	if hostport != "" && !isHostAndPort(hostport) || strings.Trim(port, "0123456789") != "" {
+		return nil
+	}
 	host = strings.TrimSuffix(host, ".")
 	host = strings.ToLower(host) // no allocation where it is lower case already
 	if port != "" {

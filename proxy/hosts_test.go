@@ -55,6 +55,10 @@ func TestMostSpecificHostWins(t *testing.T) {
 		"xn--bcher-kva.example": "exact",
 		"[::1]:9":               "v6",
 		"notexample.com":        "",
+		"shop.example.com:":     "exact",
+
+		"shop.example.com:evil": "", "shop.example.com:80,evil.example": "", "a;b.example.com": "", "'.example.com": "", "a,b.example.com": "",
+		"[::1]:x": "", "shop.example.com:80:80": "", "(a).example.com": "", "a=b.example.com": "",
 	} {
 		res := g.get("/", "Host: "+host)
 		if want == "" {
@@ -69,6 +73,19 @@ func TestMostSpecificHostWins(t *testing.T) {
 	}
 	if res := g.get("/", "Host: example.org", "X-Forwarded-Host: shop.example.com"); res.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("X-Forwarded-Host decided: %d", res.StatusCode)
+	}
+}
+
+// TestOddHostsAreNobodys: with a site for every host, what is no host goes to none all the same.
+func TestOddHostsAreNobodys(t *testing.T) {
+	g := newRig(t, pageHandler(plainPage))
+	for host, want := range map[string]int{
+		"intra_net:8080": 200, "shop.example": 200, "[2001:db8::1]:80": 200, "xn--bcher-kva.example": 200, "127.0.0.1": 200,
+		"shop.example:80,evil.example": 421, "a;b": 421, "a'b": 421, "a$b": 421, "a:b": 421, "a,b": 421, "*": 421,
+	} {
+		if res := g.get("/", "Host: "+host); res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", host, res.StatusCode, want)
+		}
 	}
 }
 
