@@ -152,7 +152,7 @@ func (b *tab) complaints() []string {
 }
 
 // varying are addresses, nonces and hashes.
-var varying = regexp.MustCompile(`https?://127\.0\.0\.1:\d+|'nonce-[^']*'|'sha256-[^']*'`)
+var varying = regexp.MustCompile(`https?://(127\.0\.0\.1|staging\.localhost):\d+|'nonce-[^']*'|'sha256-[^']*'`)
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
@@ -173,6 +173,12 @@ func (b *tab) follow(selector string) {
 	if _, err := chromedp.RunResponse(b.ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
 		b.t.Fatalf("clicking %s: %v", selector, err)
 	}
+}
+
+// settle gives whatever the page's scripts have started an idle moment to fail in.
+func (b *tab) settle() {
+	b.t.Helper()
+	eval[bool](b, `new Promise(function (done) { requestIdleCallback(function () { setTimeout(function () { done(true) }, 50) }) })`)
 }
 
 // eval evaluates an expression, which may be a promise.

@@ -33,8 +33,9 @@ type Options struct {
 
 	// wrapSite lets tests see what the site itself sends.
 	wrapSite func(http.Handler) http.Handler
-	// upstream lets tests put the proxy in front of another site than the embedded one.
-	upstream string
+	// upstream lets tests put the proxy in front of another site than the embedded one, and upstreamHost lets that go
+	// by a name of its own.
+	upstream, upstreamHost string
 }
 
 // Demo is a running demonstration.

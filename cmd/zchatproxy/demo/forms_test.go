@@ -20,17 +20,17 @@ type person struct {
 	c       *http.Client
 	address string // of the page in view
 	page    []byte
+	old     bool // the browser sends no Fetch Metadata: none did long ago, and none does over plain HTTP but to loopback
 }
 
-func newPerson(t *testing.T) *person {
+// newPerson returns somebody who can go nowhere but to one origin.
+func newPerson(t *testing.T, origin string) *person {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &person{t: t, c: &http.Client{Jar: jar, Transport: transport}}
+	return &person{t: t, c: &http.Client{Jar: jar, Transport: loopback(t, origin)}}
 }
 
 // open goes to an address.
@@ -46,17 +46,27 @@ func (p *person) open(address string) {
 func (p *person) send(r *http.Request) {
 	p.t.Helper()
 	r.Header.Set("Accept", "text/html,*/*;q=0.8")
-	r.Header.Set("Sec-Fetch-Dest", "document")
-	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Accept-Encoding", "gzip")
+	if !p.old {
+		r.Header.Set("Sec-Fetch-Dest", "document")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	if p.address != "" {
+		r.Header.Set("Referer", p.address)
+	}
+	if r.Method == http.MethodPost {
+		r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
+	}
 	res, err := p.c.Do(r)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if p.page, err = io.ReadAll(res.Body); err != nil {
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.address = res.Request.URL.String()
+	p.page, p.address = plain(p.t, res.Header, body), res.Request.URL.String()
 }
 
 // sees fails the test unless the page in view has the text, and the script.
@@ -67,6 +77,14 @@ func (p *person) sees(text string) {
 	}
 	if n := len(script.FindAll(p.page, -1)); n != 1 {
 		p.t.Errorf("%s: %d scripts", p.address, n)
+	}
+}
+
+// isAt fails the test unless the last request was redirected to an address.
+func (p *person) isAt(address string) {
+	p.t.Helper()
+	if p.address != address {
+		p.t.Errorf("at %s, want a redirect to %s", p.address, address)
 	}
 }
 
@@ -85,6 +103,11 @@ func (p *person) upload(field string, content []byte, pairs ...string) {
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		f.values.Set(pairs[i], pairs[i+1])
+	}
+	if f.method != http.MethodPost {
+		address, _, _ := strings.Cut(f.action, "?")
+		p.open(address + "?" + f.values.Encode())
+		return
 	}
 	kind, body := "application/x-www-form-urlencoded", io.Reader(strings.NewReader(f.values.Encode()))
 	if f.multipart {

@@ -180,6 +180,7 @@ func newProxy(o Options, k kind, upstream string, s secrets) (*proxy.Handler, er
 		Sites: []proxy.Site{{
 			Name:             "demo",
 			Upstream:         upstream,
+			UpstreamHost:     o.upstreamHost,
 			Widget:           k.name,
 			WidgetKey:        widgetKey,
 			WidgetURL:        widgetPrefix + "snippet.js",

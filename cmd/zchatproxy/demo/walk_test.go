@@ -204,8 +204,7 @@ func TestEveryPage(t *testing.T) {
 	b := newVisitor(t)
 	visit := func(address string) (facts, []string) {
 		b.open(address)
-		// Whatever the page's scripts have started has an idle moment to fail in.
-		eval[bool](b, `new Promise(function (done) { requestIdleCallback(function () { setTimeout(function () { done(true) }, 50) }) })`)
+		b.settle()
 		return eval[facts](b, readFacts), b.complaints()
 	}
 	for _, p := range site.Pages() {
