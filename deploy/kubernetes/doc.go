@@ -2,5 +2,5 @@
 // would, and runs the program as the pods would. It is a module of its own, so that what it needs of Kubernetes is
 // nobody else's dependency:
 //
-//	cd deploy/kubernetes && go test ./...
+//	cd deploy/kubernetes && go test -count=1 ./...
 package kubernetes
