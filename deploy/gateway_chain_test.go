@@ -112,10 +112,16 @@ func flagsIn(t testing.TB, text string) (flags []string) {
 }
 
 // url is the origin's.
-func (c *chain) url() *url.URL { return &url.URL{Scheme: "https", Host: c.host(), Path: "/"} }
+func (c *chain) url() *url.URL {
+	u, err := url.Parse(c.origin + "/")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return u
+}
 
 // host is what visitors put into the Host header.
-func (c *chain) host() string { return strings.TrimPrefix(c.origin, "https://") }
+func (c *chain) host() string { return c.url().Host }
 
 func (c *chain) tls() *tls.Config { return &tls.Config{RootCAs: c.cert.pool, ServerName: hostName} }
 
