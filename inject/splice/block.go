@@ -222,9 +222,13 @@ const lenBits = 7
 // read reads the codes of a dynamic block from the bits of b from pos, behind
 // the type of the block, up to end, and returns where they end.
 func (c *codes) read(b []byte, pos, end int) (int, error) {
+	if c.isMade(b, pos, end) {
+		return pos + c.madeLen, nil
+	}
 	if end-pos < 14 {
 		return 0, errMore
 	}
+	start := pos
 	x := load(b, pos)
 	lits, dists, lens := int(x&31)+257, int(x>>5&31)+1, int(x>>10&15)+4
 	pos += 14
@@ -248,11 +252,13 @@ func (c *codes) read(b []byte, pos, end int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	c.madeLen = 0
 	clear(c.litLen[copy(c.litLen[:], all[:lits]):])
 	clear(c.distLen[copy(c.distLen[:], all[lits:lits+dists]):])
 	if !c.build() {
 		return 0, ErrCorrupt
 	}
+	c.keepMade(b, start, pos)
 	return pos, nil
 }
 

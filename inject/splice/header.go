@@ -104,9 +104,10 @@ func (s *stream) trailer() error {
 		s.fix.trailer(t[:], crc, size)
 		s.w.bytes(t[:])
 		s.done = s.pos
+		s.noteGrowth()
 		s.place = behind
 	}
-	s.size, s.after, s.crc, s.summed = 0, 0, 0, 0
+	s.size, s.seen, s.after, s.crc, s.summed = 0, 0, 0, 0, 0
 	s.hist = s.hist[:0]
 	s.begun = false
 	s.phase = betweenMembers

@@ -129,6 +129,40 @@ type codes struct {
 	distLen  [32]uint8
 	litCode  [288]uint16
 	distCode [32]uint16
+
+	// The block header that all this was made from, its bits in words. A page
+	// is read twice, first to find the place of the piece, and a stream from
+	// the pool is then likely to have the codes already.
+	made    [(8*maxHeader + wordBits - 1) / wordBits]uint64
+	madeLen int // in bits; 0 for nothing
+}
+
+const wordBits = 56 // what load gives, whatever the position
+
+// isMade reports whether the bits of b from pos on, up to end at most, are the
+// header that c was made from.
+func (c *codes) isMade(b []byte, pos, end int) bool {
+	if c.madeLen == 0 || end-pos < c.madeLen {
+		return false
+	}
+	left := c.madeLen
+	for i := 0; left > 0; i++ {
+		if (load(b, pos)^c.made[i])<<(64-min(left, wordBits)) != 0 {
+			return false
+		}
+		pos += wordBits
+		left -= wordBits
+	}
+	return true
+}
+
+// keepMade notes the header from pos to end.
+func (c *codes) keepMade(b []byte, pos, end int) {
+	c.madeLen = end - pos
+	for i := 0; pos < end; i++ {
+		c.made[i] = load(b, pos)
+		pos += wordBits
+	}
 }
 
 // build makes the tables from the lengths and reports whether these are the

@@ -126,6 +126,20 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	return n, io.ErrNoProgress
 }
 
+// Growth returns by how many bytes the output is longer than the input. It is
+// known, and ok, once the input has been followed to 32 KiB of text behind the
+// piece or to the end of the member; Growth does that as far as raw need not
+// wait. It must be called before the first Read.
+func (r *Reader) Growth() (n int64, ok bool) {
+	for r.s != nil && r.err == nil && !r.s.grown() && r.buffered != nil && r.buffered() > 0 {
+		r.advance()
+	}
+	if r.s == nil || !r.s.grown() || r.err != nil && r.err != io.EOF {
+		return 0, false
+	}
+	return r.s.growth, true
+}
+
 // close gives up what is left of r but the error.
 func (r *Reader) close() {
 	if r.s != nil {

@@ -58,12 +58,18 @@ type stream struct {
 	place place
 	phase phase
 
+	// For a Decoder: only the text in hist counts, and is wanted in small
+	// steps; seen is how long the text was at the beginning of this one.
+	textOnly bool
+	seen     int64
+
 	// The input: n bytes, of which those up to the bit pos have been followed
 	// and those up to the bit done are in w.
 	in        [inSize + slack]byte
 	n         int
 	pos, done int
 	consumed  int64 // bytes that have left in
+	growth    int64 // by how much the output is longer, once that is sure: see grown
 
 	w     bitWriter
 	taken int // bytes of w.buf that the caller has
@@ -123,7 +129,8 @@ func (s *stream) release() {
 	}
 	s.piece, s.codes = nil, nil
 	s.place, s.phase = before, inHeader
-	s.n, s.pos, s.done, s.consumed = 0, 0, 0, 0
+	s.n, s.pos, s.done, s.consumed, s.growth = 0, 0, 0, 0, 0
+	s.textOnly, s.seen = false, 0
 	s.begun, s.flags, s.skip = false, 0, 0
 	s.want, s.size, s.after, s.histEnd = 0, 0, 0, 0
 	s.crc, s.summed, s.fix = 0, 0, fixer{}
@@ -158,6 +165,9 @@ func (s *stream) run() error {
 }
 
 func (s *stream) step() error {
+	if s.textOnly && (s.size-s.seen >= textStep || s.phase == inTrailer && s.size > s.seen) {
+		return errPause // while hist has it
+	}
 	switch s.phase {
 	case inHeader:
 		return s.header()
@@ -225,6 +235,9 @@ func (s *stream) beginBehind() {
 
 // flush copies what has been followed.
 func (s *stream) flush() {
+	if s.textOnly {
+		s.done = s.pos
+	}
 	if s.done < s.pos {
 		s.w.copyBits(s.in[:], s.done, s.pos)
 		s.done = s.pos
@@ -249,8 +262,16 @@ func (s *stream) copyable() bool {
 func (s *stream) beginCopy() {
 	s.pos = (s.pos + 7) &^ 7 // the rest of a byte that has come
 	s.flush()
+	s.noteGrowth()
 	s.phase = copying
 }
+
+// noteGrowth notes how much longer the output has become. From here on it is
+// as long as the input.
+func (s *stream) noteGrowth() { s.growth = s.w.offset() - s.consumed - int64(s.done>>3) }
+
+// grown reports whether growth is final.
+func (s *stream) grown() bool { return s.place == behind || s.phase == copying }
 
 // recording reports whether the text must be kept.
 func (s *stream) recording() bool {

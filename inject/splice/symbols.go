@@ -9,6 +9,9 @@ const maxSymbol = 48
 // symbols follows the symbols of a compressed block.
 func (s *stream) symbols() error {
 	for s.phase == inCodes {
+		if s.textOnly && s.size-s.seen >= textStep {
+			return nil
+		}
 		if s.place == within && s.after >= window && s.outFinal != s.final {
 			s.reopenFinal()
 		}
@@ -110,7 +113,11 @@ func (s *stream) match(n, d, used int) {
 // in time for symbol to meet the place of the piece, the end of the input and
 // all that is rare.
 func (s *stream) decode() {
-	room := int(min(s.want-s.size, inSize)) - maxMatch
+	room := inSize
+	if s.textOnly {
+		room = textStep
+	}
+	room = int(min(s.want-s.size, int64(room))) - maxMatch
 	if room <= 0 {
 		return
 	}
