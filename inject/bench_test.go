@@ -55,6 +55,20 @@ func BenchmarkLocate(b *testing.B) {
 	})
 }
 
+// wholeBody is a body that has arrived, as net/http gives one whose length it knows: the end comes with the last bytes.
+type wholeBody struct{ rest []byte }
+
+func (b *wholeBody) Read(p []byte) (int, error) {
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	if len(b.rest) == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (b *wholeBody) Close() error { return nil }
+
 // BenchmarkInsert runs a page of 90 KB through, in every coding; the bytes are those of the text.
 func BenchmarkInsert(b *testing.B) {
 	text := page()
@@ -66,7 +80,7 @@ func BenchmarkInsert(b *testing.B) {
 			buf := make([]byte, 32<<10)
 			out := 0
 			for b.Loop() {
-				r := inject.Open(inject.Source{Body: io.NopCloser(bytes.NewReader(coded)), Coding: s.name}).Insert([]byte(element))
+				r := inject.Open(inject.Source{Body: &wholeBody{coded}, Coding: s.name}).Insert([]byte(element))
 				out = 0
 				for {
 					n, err := r.Read(buf)

@@ -80,3 +80,23 @@ func (s scheme) decoded(t testing.TB, body []byte) []byte {
 	}
 	return out
 }
+
+// TestArrivedWhole has bodies that are there from the beginning to the end: they take other encoders, where there are faster ones that
+// cannot flush.
+func TestArrivedWhole(t *testing.T) {
+	for _, d := range append(pages(t), document{name: "page", body: page()}, document{name: "twice", body: append(page(), page()...)}) {
+		place, want := rewrite(t, d, "", bytes.NewReader(d.body), element)
+		for _, s := range schemes() {
+			got, out := rewrite(t, d, s.name, &wholeBody{s.encoded(t, d.body)}, element)
+			if got.Reason != place.Reason || got.Offset != place.Offset {
+				t.Errorf("%s in %s: %+v, uncoded %+v", d.name, s.form, got, place)
+			}
+			if len(d.body) == 0 {
+				continue
+			}
+			if out = s.decoded(t, out); !bytes.Equal(out, want) {
+				t.Errorf("%s in %s: %d bytes, want %d", d.name, s.form, len(out), len(want))
+			}
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"zchatproxy/inject/splice"
 )
 
 // maxZstdWindow is the most that a zstd-coded response may ask of its reader (RFC 9659, section 3).
@@ -22,6 +24,7 @@ var errDictionary = errors.New("inject: the body needs a dictionary")
 type decoder struct {
 	kind    coding
 	raw     *rawReader
+	whole   bool      // all of the body will be read, not only what it begins with
 	z       io.Reader // nil before the first Read
 	wrapped bool      // deflate in its zlib form, as the standard has it, as against the bare stream some servers send
 	err     error
@@ -55,7 +58,7 @@ func (d *decoder) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := d.z.Read(p)
-	if err == io.EOF && d.kind == codingGzip {
+	if err == io.EOF && d.kind == codingGzip && d.whole {
 		err = d.nextMember()
 	}
 	d.err = err
@@ -70,6 +73,10 @@ func (d *decoder) start() error {
 	}
 	switch d.kind {
 	case codingGzip:
+		if !d.whole {
+			d.z = splice.NewDecoder(d.raw)
+			return nil
+		}
 		z := gzipReaders.Get().(*gzip.Reader)
 		d.z = z
 		return d.openMember(z)
@@ -132,6 +139,8 @@ func (d *decoder) startDeflate() error {
 // release gives the decoder back to its pool.
 func (d *decoder) release() {
 	switch z := d.z.(type) {
+	case *splice.Decoder:
+		z.Release()
 	case *gzip.Reader:
 		gzipReaders.Put(z)
 	case *brotli.Reader:

@@ -56,6 +56,7 @@ func (r *gzipReader) transcode() error {
 	d := r.d
 	d.raw.rewind()
 	d.dec = newDecoder(codingGzip, &d.raw)
+	d.dec.whole = true
 	d.head = newPrefix(d.dec)
 	if !d.head.need(int(d.place.Offset)) && len(d.head.buf) < int(d.place.Offset) {
 		return d.head.err

@@ -13,6 +13,8 @@ import (
 	"errors"
 	"io"
 	"strings"
+
+	"zchatproxy/inject/splice"
 )
 
 // A Reason says in one word why a document is not rewritten. The empty Reason means that there is a place for the script.
@@ -79,6 +81,8 @@ type Document struct {
 	place    Place
 	located  bool
 	taken    bool
+	plain    int            // by how much a body without coding grows
+	spliced  *splice.Reader // knows that of a gzip body
 }
 
 // Open starts on a body. Nothing is read before [Document.Locate].
@@ -195,23 +199,23 @@ func (d *Document) Insert(element []byte) io.ReadCloser {
 	}
 	switch d.coding {
 	case codingIdentity:
+		d.plain = len(element)
 		return newPlainReader(&d.raw, int(d.place.Offset), element)
 	case codingGzip:
-		return newGzipReader(d, element)
+		r := newGzipReader(d, element)
+		d.spliced = r.s
+		return r
 	}
 	return newTranscoder(d, element)
 }
 
-// InsertedLen returns by how many bytes the body grows. It is known beforehand only without a coding.
-func (d *Document) InsertedLen(element []byte) (n int64, ok bool) {
-	if d.coding != codingIdentity || !d.located || d.place.Reason != "" {
-		return 0, false
+// Growth returns by how many bytes the body that Insert has given is longer than the source. It is known, and ok, without a coding, and
+// with gzip where enough has arrived to tell. It must be called before that body is read.
+func (d *Document) Growth() (n int64, ok bool) {
+	if d.spliced != nil {
+		return d.spliced.Growth()
 	}
-	n = int64(len(element))
-	if d.wide {
-		n *= 2
-	}
-	return n, true
+	return int64(d.plain), d.plain > 0
 }
 
 // Pass returns exactly the upstream's bytes, from the first to the last, and then its error. Close closes the source.

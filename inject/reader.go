@@ -65,6 +65,7 @@ func (r *plainReader) Close() error {
 type transcoder struct {
 	d     *Document
 	enc   encoder
+	pool  *sync.Pool // of enc
 	mu    sync.Mutex // as in plainReader
 	head  []byte     // decoded bytes before the place
 	piece []byte
@@ -72,14 +73,20 @@ type transcoder struct {
 	out   []byte // pooled; what the encoder has written
 	pos   int    // how much of out is handed out
 	in    []byte // pooled; one decoded piece
+	whole bool   // all of the body has arrived, so that nothing need be flushed
 	err   error
 }
 
 func newTranscoder(d *Document, piece []byte) *transcoder {
 	d.raw.forget()
 	t := &transcoder{d: d, piece: piece, out: getBuffer(), in: getBuffer()}
+	t.whole = d.coding == codingBrotli && d.raw.err == io.EOF
 	t.head, t.tail = d.head.buf[:d.place.Offset], d.head.buf[d.place.Offset:]
-	t.enc = d.dec.pool().Get().(encoder)
+	t.pool = d.dec.pool()
+	if t.whole {
+		t.pool = &wholeBrotliWriters
+	}
+	t.enc = t.pool.Get().(encoder)
 	t.enc.Reset(outWriter{t})
 	return t
 }
@@ -131,7 +138,7 @@ func (t *transcoder) step() {
 			t.err = err
 		}
 	}
-	if t.err == nil && t.d.raw.buffered() == 0 {
+	if t.err == nil && !t.whole && t.d.raw.buffered() == 0 {
 		t.err = t.enc.Flush()
 	}
 }
@@ -164,9 +171,8 @@ func (t *transcoder) release() {
 	if t.enc == nil {
 		return
 	}
-	pool := t.d.dec.pool()
 	t.enc.Reset(nil)
-	pool.Put(t.enc)
+	t.pool.Put(t.enc)
 	t.enc = nil
 	putBuffer(t.out)
 	putBuffer(t.in)

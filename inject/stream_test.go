@@ -203,25 +203,30 @@ func TestCloseWhileReading(t *testing.T) {
 	}
 }
 
-// TestInsertedLen is right where it says that it knows.
-func TestInsertedLen(t *testing.T) {
-	for _, d := range pages(t) {
-		doc := open(d, "", bytes.NewReader(d.body))
-		if _, err := doc.Locate(); err != nil {
-			t.Fatal(err)
+// TestGrowth is right where it says that it knows, and knows where all has arrived, without a coding and with gzip.
+func TestGrowth(t *testing.T) {
+	for _, s := range schemes() {
+		for _, d := range append(pages(t), document{name: "page", body: page()}) {
+			coded := s.encoded(t, d.body)
+			for _, arrived := range []int{len(coded), len(coded) / 2, 100} {
+				first := bytes.NewReader(coded[:min(arrived, len(coded))])
+				doc := open(d, s.name, io.MultiReader(first, bytes.NewReader(coded[min(arrived, len(coded)):])))
+				place, err := doc.Locate()
+				if err != nil {
+					t.Fatal(err)
+				}
+				body := doc.Insert([]byte(element))
+				n, ok := doc.Growth()
+				out, err := io.ReadAll(body)
+				body.Close()
+				if err != nil || ok && len(out) != len(coded)+int(n) {
+					t.Errorf("%s in %s: %d bytes became %d, %v; said %d", d.name, s.form, len(coded), len(out), err, n)
+				}
+				if want := place.Reason == "" && (s.name == "" || s.name == "gzip" && arrived == len(coded) && arrived < 16<<10); want && !ok {
+					t.Errorf("%s in %s, %d bytes: not known though all has arrived", d.name, s.form, len(coded))
+				}
+			}
 		}
-		n, ok := doc.InsertedLen([]byte(element))
-		out, err := io.ReadAll(doc.Insert([]byte(element)))
-		if err != nil || ok && len(out) != len(d.body)+int(n) || !ok && len(out) != len(d.body) {
-			t.Errorf("%s: %d bytes became %d, %v; said %d %v", d.name, len(d.body), len(out), err, n, ok)
-		}
-	}
-	doc := open(document{}, "gzip", bytes.NewReader(schemes()[1].encoded(t, page())))
-	if _, err := doc.Locate(); err != nil {
-		t.Fatal(err)
-	}
-	if n, ok := doc.InsertedLen([]byte(element)); ok {
-		t.Errorf("a compressed body is said to grow by %d", n)
 	}
 }
 
