@@ -59,7 +59,7 @@ func under(path string, roots ...string) bool {
 // TestWhoMayKnowWhom keeps the rooms of the house apart: what is about bytes, tokens, identity or policies
 // knows nothing of the rest, and each outside package has the few places that it belongs to.
 func TestWhoMayKnowWhom(t *testing.T) {
-	leaves := []string{"zchatproxy/inject", "zchatproxy/signer", "zchatproxy/proxy/identity", "zchatproxy/proxy/csp", "zchatproxy/proxy/wire"}
+	leaves := []string{"zchatproxy/inject", "zchatproxy/signer", "zchatproxy/proxy/identity", "zchatproxy/proxy/csp", "zchatproxy/proxy/wire", "zchatproxy/proxy/direct"}
 	only := map[string][]string{
 		"net/http/httputil":              {"zchatproxy/proxy", "zchatproxy/cmd"},
 		"github.com/golang-jwt/jwt/v5":   {"zchatproxy/signer", "zchatproxy/proxy/identity"},
