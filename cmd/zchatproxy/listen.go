@@ -190,6 +190,9 @@ func (c *trackedConn) Close() error {
 	return err
 }
 
+// NetConn returns the connection below, as that of package tls does.
+func (c *trackedConn) NetConn() net.Conn { return c.Conn }
+
 // CloseWrite sends the end of the stream and leaves reading open, as *net.TCPConn does.
 func (c *trackedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

@@ -72,7 +72,7 @@ func (l *listener) Accept() (net.Conn, error) {
 // negotiated HTTP/2. The result has CloseWrite and ConnectionState where net/http would find
 // them on inner, and WriteTo and ReadFrom for copying what comes after an upgrade.
 func Conn(inner net.Conn, c Config) net.Conn {
-	guarded := &conn{Conn: inner, guard: newGuard(c), onRefuse: c.OnRefuse}
+	guarded := &conn{Conn: inner, guard: newGuard(c), onRefuse: c.OnRefuse, gather: newGatherer(inner)}
 	switch inner := inner.(type) {
 	case *tls.Conn:
 		return &tlsConn{halfConn{guarded, inner}, inner}
@@ -150,7 +150,18 @@ type conn struct {
 	bodyFault atomic.Pointer[fault]
 	within    atomic.Bool // a request has begun and not ended, as far as was read
 	released  atomic.Bool
+	gather    *Gatherer // nil for TLS
 }
+
+// Write is net.Conn's, gathered where the handler wants it.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.gather == nil {
+		return c.Conn.Write(p)
+	}
+	return c.gather.write(p)
+}
+
+func (c *conn) gatherer() *Gatherer { return c.gather }
 
 func (c *conn) release() { c.released.Store(true) }
 
