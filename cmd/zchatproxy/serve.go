@@ -71,6 +71,9 @@ func (a *app) serve(ctx context.Context) error {
 	if err := s.start(); err != nil {
 		return err
 	}
+	if a.getenv("GOGC") == "" {
+		tuneHeap()
+	}
 	patience := s.config.process.ShutdownTimeout // before follow, which replaces s.config
 	following, stopFollowing := context.WithCancel(ctx)
 	defer stopFollowing()
