@@ -6,13 +6,13 @@ import (
 	"net/url"
 )
 
-// BenchTransport is the transport that a site with this upstream gets.
+// BenchTransport is the standard library's transport with the settings of a site with this upstream.
 func BenchTransport(upstream string) http.RoundTripper {
 	u, err := url.Parse(upstream)
 	if err != nil {
 		panic(err)
 	}
-	return newUpstream(upstreamKey{target: upstream, timeout: defaultUpstreamTimeout}, u).transport
+	return newUpstream(upstreamKey{target: upstream, timeout: defaultUpstreamTimeout}, u).transport.Other
 }
 
 // BenchBuffers is the pool that bodies are copied through.

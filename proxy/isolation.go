@@ -64,7 +64,7 @@ func (u *upstream) ownPool(r *http.Request) *http.Transport {
 	defer own.mu.Unlock()
 	pool := own.pools[u]
 	if pool == nil && logsIn {
-		pool = u.transport.Clone()
+		pool = u.transport.Other.Clone()
 		// Soon after the visitor's connection, or else idleTimeout after the last request.
 		runtime.AddCleanup(own, (*http.Transport).CloseIdleConnections, pool)
 		if own.pools == nil {

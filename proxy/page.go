@@ -115,7 +115,8 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 		res.Body = doc.Pass()
 		return Reason(blocked), ""
 	}
-	if grown, ok := doc.InsertedLen(element); ok && res.ContentLength >= 0 {
+	res.Body = doc.Insert(element)
+	if grown, ok := doc.Growth(); ok && res.ContentLength >= 0 {
 		p := page{length: res.ContentLength + grown}
 		untrue[0].mend(h, &p)
 		res.ContentLength = p.length
@@ -123,7 +124,6 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 		ex.answer.prompt, ex.answer.length = true, -1
 		res.ContentLength = 0 // keeps ReverseProxy from flushing too; it reads the length for nothing else
 	}
-	res.Body = doc.Insert(element)
 	if ex.explain {
 		where = fmt.Sprintf("at byte %d, before %q", place.Offset, place.Before)
 	}

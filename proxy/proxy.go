@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"zchatproxy/proxy/identity"
+	"zchatproxy/proxy/wire"
 )
 
 // Handler is the proxy. It is safe for concurrent use, and its configuration can be replaced while
@@ -118,7 +119,7 @@ func exchangeOf(ctx context.Context) *exchange {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := h.state.Load()
 	start := st.now()
-	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1)}
+	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), out: wire.GathererOf(r.Context())}
 	ex := &exchange{state: st, sent: start, answer: rec}
 	defer func() {
 		// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on,

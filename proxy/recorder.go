@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"zchatproxy/proxy/identity"
+	"zchatproxy/proxy/wire"
 )
 
 // recorder notes what an answer was, for the access log and the metrics. It keeps the whole contract of a
@@ -20,9 +21,12 @@ type recorder struct {
 	old    bool             // the client speaks HTTP/1.0, which knows no informational responses (RFC 9110 section 15.2)
 	body   *requestBody     // being read while the answer is written; nil for none
 
-	// What the upstream has flushed leaves at once: with prompt set, every write is flushed but the one that
-	// completes a body of known length, which the server sends by itself. ReverseProxy does the same for
-	// bodies of unknown length only, with a timer that may send the header in a packet of its own.
+	out *wire.Gatherer
+
+	// What the upstream has flushed leaves at once: with prompt set, every write is flushed. ReverseProxy does the same
+	// for bodies of unknown length only, with a timer that may send the header in a packet of its own. The write that
+	// completes a body of known length is flushed only where it is gathered; elsewhere the server sends it by itself, with
+	// the end of the stream where there is one.
 	prompt bool
 	length int64 // -1 where it is not known
 }
@@ -59,10 +63,14 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	w.out.Begin()
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
-	if w.prompt && err == nil && w.bytes != w.length {
+	if w.prompt && err == nil && (w.bytes != w.length || w.out != nil) {
 		err = http.NewResponseController(w.ResponseWriter).Flush()
+	}
+	if e := w.out.End(); err == nil {
+		err = e
 	}
 	return n, err
 }

@@ -45,15 +45,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveRole serves until the process is killed, and says where.
-func serveRole(h http.Handler) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println("listening", ln.Addr())
-	panic(http.Serve(ln, h))
-}
+// serveRole serves until the process is killed.
+func serveRole(h http.Handler) { panic(http.ListenAndServe(os.Getenv("LISTEN"), h)) }
 
 // contender is a running process that answers requests.
 type contender struct {
@@ -68,13 +61,10 @@ func startRole(b *testing.B, role string, env ...string) *contender {
 	if err != nil {
 		b.Fatal(err)
 	}
+	addr := freeAddress(b)
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), append(env, roleEnv+"="+role)...)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return awaitAddress(b, role, cmd, out, "listening ")
+	cmd.Env = append(os.Environ(), append(env, roleEnv+"="+role, "LISTEN="+addr)...)
+	return startServer(b, role, addr, cmd)
 }
 
 // program is the binary as users build it.
@@ -89,36 +79,56 @@ func program(b *testing.B) string {
 
 func startProgram(b *testing.B, path, upstream string, env ...string) *contender {
 	b.Helper()
+	addr := freeAddress(b)
 	cmd := exec.Command(path, "serve")
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "ZCHAT_LISTEN=127.0.0.1:0", "ZCHAT_ADMIN_LISTEN=off",
-		"ZCHAT_UPSTREAM=" + upstream, "ZCHAT_SECRET=" + testSecret, "ZCHAT_LOG_FORMAT=json"}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "ZCHAT_LISTEN=" + addr, "ZCHAT_ADMIN_LISTEN=off",
+		"ZCHAT_UPSTREAM=" + upstream, "ZCHAT_SECRET=" + testSecret}, env...)
+	return startServer(b, "ours", addr, cmd)
+}
+
+func freeAddress(b *testing.B) string {
+	b.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// startServer starts a process and waits until it listens. What it writes is read and thrown away, as a log collector would.
+func startServer(b *testing.B, name, addr string, cmd *exec.Cmd) *contender {
+	b.Helper()
+	var said bytes.Buffer
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		b.Fatal(err)
 	}
-	return awaitAddress(b, "ours", cmd, out, `"msg":"listening","address":"`)
-}
-
-// awaitAddress starts a process and reads from its output where it listens. What it says afterwards is read and thrown away, as a log
-// collector would.
-func awaitAddress(b *testing.B, name string, cmd *exec.Cmd, out io.Reader, before string) *contender {
-	b.Helper()
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
+	ended := make(chan struct{})
+	go func() {
+		io.CopyN(&said, out, 4<<10)
+		io.Copy(io.Discard, out)
+		close(ended)
+	}()
 	b.Cleanup(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if _, rest, ok := strings.Cut(lines.Text(), before); ok {
-			addr, _, _ := strings.Cut(rest, `"`)
-			go io.Copy(io.Discard, out)
+	for {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
 			return &contender{name: name, addr: addr, pid: cmd.Process.Pid}
 		}
+		select {
+		case <-ended:
+			b.Fatalf("%s did not start: %s", name, said.String())
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	b.Fatalf("%s did not say where it listens", name)
-	return nil
 }
 
 // cpu is the processor time that a process and its children have used.
@@ -302,7 +312,7 @@ func BenchmarkSideBySide(b *testing.B) {
 		b.Run(w.name, func(b *testing.B) {
 			upstream := cannedUpstream(b, w.response)
 			base := startRole(b, "bare", "UPSTREAM="+upstream)
-			ours := startProgram(b, path, upstream)
+			ours := startProgram(b, path, upstream, strings.Fields(os.Getenv("XENV"))...)
 			for b.Loop() {
 				f := sideBySide(b, w.request, base, ours)
 				ratios(b, f[0], f[1], "ours")

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zchatproxy/proxy/direct"
 	"zchatproxy/proxy/wire"
 )
 
@@ -25,9 +26,9 @@ type upstream struct {
 	base      string // "http://host:port"; for a Unix socket a name that stands for it
 	scheme    string
 	host      string
-	transport *http.Transport // its connections are shared by visitors
-	alone     *http.Transport // each request has a connection of its own
-	streams   atomic.Bool     // the upstream has spoken HTTP/2
+	transport *direct.Transport // its connections are shared by visitors
+	alone     *http.Transport   // each request has a connection of its own
+	streams   atomic.Bool       // the upstream has spoken HTTP/2
 }
 
 // upstreamKey is everything that makes two upstreams different; a reload keeps the pools whose key is
@@ -90,7 +91,7 @@ const (
 func newUpstream(key upstreamKey, target *url.URL) *upstream {
 	u := &upstream{key: key, scheme: target.Scheme, host: target.Host}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	u.transport = &http.Transport{
+	standard := &http.Transport{
 		DialContext:           dialer.DialContext,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   idlePerUpstream,
@@ -109,17 +110,18 @@ func newUpstream(key upstreamKey, target *url.URL) *upstream {
 		TLSClientConfig:        &tls.Config{InsecureSkipVerify: key.insecure},
 	}
 	if key.ca != "" {
-		u.transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		u.transport.TLSClientConfig.RootCAs.AppendCertsFromPEM([]byte(key.ca))
+		standard.TLSClientConfig.RootCAs = x509.NewCertPool()
+		standard.TLSClientConfig.RootCAs.AppendCertsFromPEM([]byte(key.ca))
 	}
 	if target.Scheme == "unix" {
 		path := target.Path
 		u.scheme, u.host = "http", "localhost"
-		u.transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		standard.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", path)
 		}
 	}
-	u.alone = u.transport.Clone()
+	u.transport = &direct.Transport{Other: standard}
+	u.alone = standard.Clone()
 	u.alone.DisableKeepAlives = true
 	u.base = u.scheme + "://" + u.host
 	return u
