@@ -31,8 +31,8 @@ func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *sign
 	}
 	s.metrics.token(kind, "signed", s.now())
 	h := w.Header()
-	h["Content-Type"] = []string{"application/jwt"}
-	h["Content-Length"] = []string{strconv.Itoa(len(token))}
+	v := [...]string{"application/jwt", strconv.Itoa(len(token))}
+	h["Content-Type"], h["Content-Length"] = v[0:1:1], v[1:2:2]
 	io.WriteString(w, token)
 }
 
