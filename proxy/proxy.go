@@ -119,7 +119,8 @@ func exchangeOf(ctx context.Context) *exchange {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := h.state.Load()
 	start := st.now()
-	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), out: wire.GathererOf(r.Context())}
+	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), out: wire.GathererOf(r.Context()),
+		continues: r.ContentLength != 0 && r.Header["Expect"] != nil}
 	ex := &exchange{state: st, sent: start, answer: rec}
 	defer func() {
 		// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on,

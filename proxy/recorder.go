@@ -19,7 +19,10 @@ type recorder struct {
 	bytes  int64
 	strip  *identity.Source // removes its headers from informational responses; nil for none
 	old    bool             // the client speaks HTTP/1.0, which knows no informational responses (RFC 9110 section 15.2)
-	body   *requestBody     // being read while the answer is written; nil for none
+	// The client expects 100 Continue. When the upstream has sent it, the transport begins to read the body, at which
+	// net/http sends it by itself; ReverseProxy would send another one.
+	continues bool
+	body      *requestBody // being read while the answer is written; nil for none
 
 	out *wire.Gatherer
 
@@ -36,7 +39,7 @@ func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *recorder) WriteHeader(code int) {
 	h := w.Header()
 	if code >= 100 && code < 200 && code != http.StatusSwitchingProtocols {
-		if w.old {
+		if w.old || w.continues && code == http.StatusContinue {
 			return
 		}
 		if w.strip != nil {

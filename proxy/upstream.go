@@ -81,6 +81,7 @@ const (
 	idlePerUpstream = 256              // connections kept for reuse: as many as an Apache has workers, unless told otherwise
 	idleTimeout     = 90 * time.Second // most servers close sooner, and the transport notices
 	dialTimeout     = 10 * time.Second
+	expectTimeout   = time.Second // what clients wait, too
 	copyBufferSize  = 32 << 10
 
 	// eventBufferSize is for event streams: there may be one for each visitor, each holds its buffer for as long as it
@@ -98,8 +99,9 @@ func newUpstream(key upstreamKey, target *url.URL) *upstream {
 		IdleConnTimeout:       idleTimeout,
 		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: key.timeout,
-		// The visitor's 100 Continue comes from the upstream: the body is not asked for before it does.
-		ExpectContinueTimeout: key.timeout,
+		// The visitor's 100 Continue comes from the upstream: the body is not asked for before it does. But old servers
+		// know nothing of it and wait for the body, which the visitor may long have sent.
+		ExpectContinueTimeout: min(expectTimeout, key.timeout),
 		// Codings are negotiated between visitor and upstream; the transport must not join in.
 		DisableCompression: true,
 		// Every connection holds these, idle ones too. Below 8 KiB chunked bodies cost half as much time again, above it

@@ -104,3 +104,22 @@ func (p *process) goroutines() string {
 	defer p.mu.Unlock()
 	return strings.Join(p.plain, "\n")
 }
+
+// returned waits until the program holds no more than it did before. What it held at most says how much the runtime may
+// keep for itself: it never gives up the descriptor of a goroutine, and a map does not shrink.
+func (p *process) returned(t *testing.T, before, most usage) {
+	t.Helper()
+	var now usage
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%+v before, %+v now\n%s", before, now, p.goroutines())
+		}
+	})
+	eventually(t, "everything to be given back", func() bool {
+		now = p.usage()
+		return now.Goroutines <= before.Goroutines && now.Descriptors <= before.Descriptors
+	})
+	if grown := now.Heap - before.Heap; grown > 1<<20+int64(most.Goroutines)<<10 {
+		t.Errorf("%d bytes more than before are in use", grown)
+	}
+}
