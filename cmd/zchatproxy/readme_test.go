@@ -240,8 +240,12 @@ var assignment = regexp.MustCompile(`^(?:export )?(` + prefix + `[A-Z0-9_]+)=(\S
 func assignments(t *testing.T, block string) (env []string) {
 	t.Helper()
 	for line := range strings.Lines(block) {
-		m := assignment.FindStringSubmatch(strings.TrimSpace(line))
+		line = strings.TrimSpace(line)
+		m := assignment.FindStringSubmatch(line)
 		if m == nil {
+			if strings.HasPrefix(strings.TrimPrefix(line, "export "), prefix) {
+				t.Errorf("%q sets no variable as a shell reads it", line)
+			}
 			continue
 		}
 		if strings.HasSuffix(m[1], "SECRET_FILE") {
