@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -200,7 +201,12 @@ func start(t testing.TB, cmd *exec.Cmd, addresses ...string) *running {
 		close(r.gone)
 	}()
 	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-r.gone: // and its number may be another's by now
+			t.Logf("%s had ended already: %s", filepath.Base(cmd.Path), cmd.ProcessState)
+		default:
+			syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		}
 		select {
 		case <-r.gone:
 		case <-time.After(3 * time.Second):
@@ -245,15 +251,20 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// freeAddress is an address on a loopback host that nobody listens on, each time another one.
+// freeAddress is an address on a loopback host that nobody listens on. Its port is below those that systems give to
+// whoever asks for any, so it is still free when a program comes to listen there, however busy the machine is.
 func freeAddress(t testing.TB, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		lacking(t, "cannot listen on %s: %v", host, err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(host, fmt.Sprint(10000+mathrand.IntN(22000)))); err == nil {
+			l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	lacking(t, "cannot listen on %s: %v", host, err)
+	return ""
 }
 
 // publicDir is a folder of the test's own that servers under another account can read.
