@@ -17,7 +17,7 @@ func (v *visitor) forge(who *person) {
 	for _, lines := range forgeries(v.c.identity) {
 		v.c.site.forget()
 		res, body := v.raw(nil, append([]string{"GET /__zchat/jwt HTTP/1.1", "Host: " + v.c.host()}, lines...)...)
-		v.isStill(who, lines, res.StatusCode, body)
+		v.isStill(who, lines, page{status: res.StatusCode, header: res.Header, body: body})
 		v.raw(nil, append([]string{"GET /_site/header HTTP/1.1", "Host: " + v.c.host()}, lines...)...)
 
 		header := http.Header{}
@@ -26,8 +26,7 @@ func (v *visitor) forge(who *person) {
 			header[name] = append(header[name], value) // not Add, which would respell the name
 		}
 		if header["Connection"] == nil { // HTTP/2 has no such header
-			p := v.token(header)
-			v.isStill(who, lines, p.status, p.body)
+			v.isStill(who, lines, v.token(header))
 		}
 		for name, values := range v.c.site.saw() {
 			if strings.Contains(strings.Join(values, " "), mallory) {
@@ -38,18 +37,21 @@ func (v *visitor) forge(who *person) {
 }
 
 // isStill judges the answer to a forged request for a token.
-func (v *visitor) isStill(who *person, lines []string, status int, body []byte) {
+func (v *visitor) isStill(who *person, lines []string, p page) {
 	v.t.Helper()
-	switch status {
+	if set := strings.Join(p.header["Set-Cookie"], "\n"); who == nil && strings.Contains(set, "__zchat_visitor=") {
+		v.t.Errorf("%q makes nobody somebody: %s", lines, set)
+	}
+	switch p.status {
 	case http.StatusOK:
-		agent, err := v.c.site.judge("chat", string(body))
+		agent, err := v.c.site.judge("chat", string(p.body))
 		// A visitor who names headers in Connection may lose part of the own identity on the way.
 		if who == nil || err != nil || agent.ID != who.chatID() || agent.Email != who.email || agent.Name != who.name && agent.Name != emailName(who.email) {
 			v.t.Errorf("%q gives a token for %+v (%v)", lines, agent, err)
 		}
 	case http.StatusBadRequest, http.StatusUnauthorized:
 	default:
-		v.t.Errorf("%q gives %d %s", lines, status, body)
+		v.t.Errorf("%q gives %d %s", lines, p.status, p.body)
 	}
 }
 

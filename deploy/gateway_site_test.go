@@ -30,6 +30,7 @@ type legacy struct {
 	sent    *httptest.ResponseRecorder // the last page
 	next    chan struct{}              // lets an event stream go on
 	release chan struct{}              // lets held requests go on
+	forms   int                        // held ones that were posted
 	arrived chan struct{}              // gets one for each that is held
 }
 
@@ -122,6 +123,9 @@ func (l *legacy) serveEvents(w http.ResponseWriter, r *http.Request) {
 func (l *legacy) serveHeld(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	release := l.release
+	if r.Method == "POST" {
+		l.forms++
+	}
 	l.mu.Unlock()
 	l.arrived <- struct{}{}
 	select {
@@ -129,6 +133,25 @@ func (l *legacy) serveHeld(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "released")
 	case <-r.Context().Done():
 	}
+}
+
+// awaits waits until some more held requests are there.
+func (l *legacy) awaits(t testing.TB, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case <-l.arrived:
+		case <-time.After(patience):
+			t.Fatal("a request does not arrive")
+		}
+	}
+}
+
+// posted is how many of the held requests were forms.
+func (l *legacy) posted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forms
 }
 
 // hold makes answers wait until release is called.

@@ -207,23 +207,27 @@ func (k *crowd) atEveryReplica() (allFresh bool) {
 	return allFresh
 }
 
-// held sends requests that the site does not answer yet, and returns when they are there. Their statuses come later.
-func (k *crowd) held(site *legacy, n int) (statuses chan int) {
+// held sends requests that the site does not answer yet, and returns when they are there. Their statuses come later, 0
+// for none.
+func (k *crowd) held(site *legacy, method string, n int) (statuses chan int) {
 	k.t.Helper()
 	statuses = make(chan int, n)
 	for range n {
+		client := fromGateway(k.t, gatewayHost)
 		go func() {
 			status := 0
-			if res, err := fromGateway(k.t, gatewayHost).Get("http://" + k.c.balancer + "/_site/held"); err == nil {
+			r, err := http.NewRequest(method, "http://"+k.c.balancer+"/_site/held", nil)
+			if err != nil {
+				panic(err)
+			}
+			if res, err := client.Do(r); err == nil {
 				res.Body.Close()
 				status = res.StatusCode
 			}
 			statuses <- status
 		}()
 	}
-	for range n {
-		<-site.arrived
-	}
+	site.awaits(k.t, n)
 	return statuses
 }
 
@@ -258,19 +262,25 @@ func TestScalingOut(t *testing.T) {
 
 	const open = 12
 	release := site.hold()
-	statuses := k.held(site, open)
+	statuses, forms := k.held(site, "GET", open), k.held(site, "POST", open)
 	k.dying.Store(true)
 	c.until(z1, "DOWN", func() { c.signal(z1, syscall.SIGKILL) })
 	k.dying.Store(false)
-	<-site.arrived // one that z1 had is at another replica
+	site.awaits(t, 1) // one that z1 had is at another replica
 	release()
 	k.allAnswered(statuses)
+	for range open {
+		<-forms // whatever came of it
+	}
+	if got := site.posted(); got != open {
+		t.Errorf("%d forms were posted, and the site got %d: one that may have been acted upon was sent again", open, got)
+	}
 	k.more()
 	c.until(z1, "UP", func() { c.run(z1) })
 	k.more()
 
 	release = site.hold()
-	statuses = k.held(site, open)
+	statuses = k.held(site, "GET", open)
 	c.until(z2, "DOWN", func() { c.signal(z2, syscall.SIGTERM) })
 	k.more()
 	release()
