@@ -43,7 +43,7 @@ func TestCaddy(t *testing.T) {
 			t.Run("requests", c.loggedInRequests)
 			t.Run("forged", c.forgedRequests)
 			t.Run("browser", c.walk)
-			t.Run("renewal", func(t *testing.T) { startCaddy(t, v.path(t), renewing).renews(t, false) })
+			t.Run("renewal", renewal(false, func(t *testing.T) *chain { return startCaddy(t, v.path(t), renewing) }))
 		})
 	}
 }

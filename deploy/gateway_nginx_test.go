@@ -47,5 +47,5 @@ func TestNginx(t *testing.T) {
 	t.Run("requests", c.loggedInRequests)
 	t.Run("forged", c.forgedRequests)
 	t.Run("browser", c.walk)
-	t.Run("renewal", func(t *testing.T) { startNginx(t, renewing).renews(t, false) })
+	t.Run("renewal", renewal(false, func(t *testing.T) *chain { return startNginx(t, renewing) }))
 }

@@ -8,6 +8,16 @@ import (
 // renewing has oauth2-proxy ask the provider anew for a session that is older than that.
 const renewing = "--cookie-refresh=1s"
 
+// renewal tests that a gateway before such an oauth2-proxy renews sessions, short or long ones.
+func renewal(long bool, start func(t *testing.T) *chain) func(t *testing.T) {
+	return func(t *testing.T) {
+		if !all() {
+			t.Skip("set ZCHATPROXY_TEST_ALL=1 to wait for sessions that age")
+		}
+		start(t).renews(t, long)
+	}
+}
+
 // renews logs in, has the gateway renew the session on the way to a page, and stays logged in: what holds the session
 // has to reach the visitor, all of it where it is too long for one cookie.
 func (c *chain) renews(t *testing.T, long bool) {

@@ -193,6 +193,6 @@ func TestTraefik(t *testing.T) {
 	t.Run("requests", c.loggedInRequests)
 	t.Run("forged", c.forgedRequests)
 	t.Run("browser", c.walk)
-	t.Run("renewal", func(t *testing.T) { startTraefik(t, traefik, renewing).renews(t, false) })
-	t.Run("renewal of a long session", func(t *testing.T) { startTraefik(t, traefik, renewing).renews(t, true) })
+	t.Run("renewal", renewal(false, func(t *testing.T) *chain { return startTraefik(t, traefik, renewing) }))
+	t.Run("renewal of a long session", renewal(true, func(t *testing.T) *chain { return startTraefik(t, traefik, renewing) }))
 }
