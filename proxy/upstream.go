@@ -72,7 +72,7 @@ func closeUnused(old, st *state) {
 	}
 	for _, s := range old.sites {
 		if !used[s.upstream] {
-			s.upstream.transport.CloseIdleConnections()
+			s.upstream.transport.Retire()
 		}
 	}
 }

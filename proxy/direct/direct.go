@@ -26,9 +26,10 @@ type Transport struct {
 	// Other takes what has a body or wants more than an answer, and everything that does not go to an http URL. Required.
 	Other *http.Transport
 
-	mu     sync.Mutex
-	idle   []*conn // the most recently used last
-	reaper *time.Timer
+	mu      sync.Mutex
+	idle    []*conn // the most recently used last
+	retired bool
+	reaper  *time.Timer
 }
 
 // maxInformational bounds the 1xx responses to one request where nobody has asked to see them.
@@ -120,7 +121,7 @@ func (t *Transport) putIdle(c *conn) {
 	c.since = time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.idle) >= t.Other.MaxIdleConnsPerHost {
+	if t.retired || len(t.idle) >= t.Other.MaxIdleConnsPerHost {
 		c.Close()
 		return
 	}
@@ -155,11 +156,13 @@ func (t *Transport) reap() {
 	}
 }
 
-// CloseIdleConnections closes the connections that no request is using.
-func (t *Transport) CloseIdleConnections() {
+// Retire closes the connections that no request is using, and lets those in use end with their requests. Requests may
+// still come, each of which has a connection of its own.
+func (t *Transport) Retire() {
 	t.Other.CloseIdleConnections()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.retired = true
 	for _, c := range t.idle {
 		c.Close()
 	}
