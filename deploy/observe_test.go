@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -302,6 +303,36 @@ func TestDashboard(t *testing.T) {
 		if strings.HasPrefix(metric, "zchatproxy_") && !shown[metric] {
 			t.Errorf("%s is measured and not shown", metric)
 		}
+	}
+}
+
+// TestMetricsAreDocumented compares the table for people with what a running proxy measures.
+func TestMetricsAreDocumented(t *testing.T) {
+	f := measured(t)
+	rows := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(zchatproxy_[a-z_]+)` \\| ([a-z, ]*)\\| ").FindAllStringSubmatch(example(t, "README.md"), -1) {
+		rows[m[1]] = strings.TrimSpace(m[2])
+	}
+	for metric, labels := range f {
+		name, series := strings.CutSuffix(metric, "_bucket")
+		if !strings.HasPrefix(metric, "zchatproxy_") || strings.HasSuffix(metric, "_seconds_sum") || strings.HasSuffix(metric, "_seconds_count") {
+			continue
+		}
+		row, ok := rows[name]
+		delete(rows, name)
+		if !ok {
+			t.Errorf("the README does not know %s", name)
+			continue
+		}
+		have := slices.DeleteFunc(slices.Sorted(maps.Keys(labels)), func(label string) bool { return series && label == "le" })
+		want := strings.FieldsFunc(row, func(r rune) bool { return r == ',' || r == ' ' })
+		slices.Sort(want)
+		if !slices.Equal(have, want) {
+			t.Errorf("the README says that %s has the labels %q; it has %q", name, want, have)
+		}
+	}
+	for name := range rows {
+		t.Errorf("the README has %s, which nothing measures", name)
 	}
 }
 
