@@ -3,10 +3,8 @@ package deploy
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -145,54 +143,4 @@ func TestTraefikFiles(t *testing.T) {
 	if want := []string{"X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Preferred-Username"}; !slices.Equal(who.AuthResponseHeaders, want) {
 		t.Errorf("of oauth2-proxy's answer %q is copied, the preset reads %q", who.AuthResponseHeaders, want)
 	}
-}
-
-// startTraefik runs Traefik with the example, before an oauth2-proxy with the example's flags.
-func startTraefik(t *testing.T, traefik string, more ...string) *chain {
-	oauth2Proxy(t)
-	c := newChain(t)
-	c.refuses = true
-	// What Traefik's clean-up of paths, and its fear of semicolons, make of them.
-	c.tidies = map[string]string{
-		"/_site/target/a//b":                      "/_site/target/a/b",
-		"/_site/target/%7Euser/%e4?q=%zz&a=1;b=2": "/_site/target/~user/%E4?q=%zz&a=1&b=2",
-	}
-	c.serve("traefik/zchatproxy.env", "ZCHAT_LISTEN=:8080", "ZCHAT_LISTEN="+c.proxy, "ZCHAT_ADMIN_LISTEN=:9090", "ZCHAT_ADMIN_LISTEN="+c.admin,
-		"http://site:8080", c.site.URL, "172.30.88.0/28", "127.0.0.1", "/run/secrets/zchat_secret", c.secretFile)
-	asked := freeAddress(t, "127.0.0.1")
-	dynamic := example(t, "traefik/dynamic.yaml", c.pem(
-		"http://zchatproxy:8080", "http://"+c.proxy,
-		"port: 9090", "port: "+port(t, c.admin),
-		"http://oauth2-proxy:4180", "http://"+asked,
-		"0.0.0.0:4180", asked,
-		"172.30.88.0/28", "127.0.0.1")...)
-	c.startOAuth2Proxy(asked, append(flagsIn(t, dynamic), more...)...)
-	static := example(t, "traefik/traefik.yaml",
-		`address: ":80"`, `address: "`+freeAddress(t, "127.0.0.1")+`"`,
-		`address: ":443"`, `address: "`+c.gateway+`"`,
-		"/etc/traefik/dynamic.yaml", write(t, filepath.Join(c.dir, "dynamic.yaml"), dynamic))
-	start(t, exec.Command(traefik, "--configFile="+write(t, filepath.Join(c.dir, "traefik.yaml"), static)), c.gateway)
-	eventually(t, "Traefik has read its routes", func() bool {
-		res, err := c.visitor(t).client.Get(c.origin + "/oauth2/auth")
-		if err == nil {
-			res.Body.Close()
-		}
-		return err == nil && res.StatusCode == http.StatusUnauthorized
-	})
-	return c
-}
-
-// TestTraefik needs a Traefik that somebody has installed: neither Debian nor Go's module proxy has a complete one.
-// TestTraefikFiles is for everybody.
-func TestTraefik(t *testing.T) {
-	traefik, err := exec.LookPath("traefik")
-	if err != nil {
-		t.Skip("there is no traefik")
-	}
-	c := startTraefik(t, traefik)
-	t.Run("requests", c.loggedInRequests)
-	t.Run("forged", c.forgedRequests)
-	t.Run("browser", c.walk)
-	t.Run("renewal", renewal(false, func(t *testing.T) *chain { return startTraefik(t, traefik, renewing) }))
-	t.Run("renewal of a long session", renewal(true, func(t *testing.T) *chain { return startTraefik(t, traefik, renewing) }))
 }
