@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // problem is an answer of the proxy's own that says what went wrong: an RFC 9457 problem document, or a
@@ -17,14 +19,32 @@ type problem struct {
 	detail string // for a person who can act on it; never a secret, a token or personal data
 	result string // bounded label for metrics and logs
 	asJSON bool   // a problem document whatever the client accepts
-	ours   bool   // the operator's to mend: logged as a warning
+	ours   bool   // the operator's to mend: logged as a warning now and then
 }
 
-func (p *problem) level() slog.Level {
-	if p.ours {
-		return slog.LevelWarn
+// complaints decides which refusals an operator should see: those that are theirs to mend, each kind once in a while, since a busy site
+// can be refused a thousand times in a second for one reason. The zero value is ready to use, by many goroutines.
+type complaints struct {
+	mu   sync.Mutex
+	last map[string]time.Time // by result
+}
+
+const complainEvery = time.Minute
+
+func (c *complaints) level(p *problem, now time.Time) slog.Level {
+	if !p.ours {
+		return slog.LevelDebug
 	}
-	return slog.LevelDebug
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last, before := c.last[p.result]; before && now.Sub(last) < complainEvery {
+		return slog.LevelDebug
+	}
+	if c.last == nil {
+		c.last = make(map[string]time.Time)
+	}
+	c.last[p.result] = now
+	return slog.LevelWarn
 }
 
 type problemDocument struct {

@@ -24,6 +24,7 @@ type site struct {
 	chat, helpCenter         *signer.Signer // helpCenter is nil without its secret
 	tokenKind                string         // of chat, for metrics and logs: "chat" or "messaging"
 	limit                    *tokenLimit
+	complaints               complaints
 
 	widget      string
 	widgetURL   string

@@ -23,7 +23,7 @@ func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *sign
 	token, p := s.token(ex, w, r, sign)
 	if p != nil {
 		s.metrics.token(kind, p.result, s.now())
-		s.log.LogAttrs(r.Context(), p.level(), "no token", slog.String("site", s.name), slog.String("kind", kind),
+		s.log.LogAttrs(r.Context(), s.complaints.level(p, s.now()), "no token", slog.String("site", s.name), slog.String("kind", kind),
 			slog.String("reason", p.result), slog.String("detail", p.detail))
 		p.asJSON = true
 		writeProblem(w, r, *p)
@@ -79,7 +79,7 @@ func (s *site) token(ex *exchange, w *recorder, r *http.Request, sign *signer.Si
 		return "", &problem{status: http.StatusServiceUnavailable, result: "no-secret", ours: true,
 			detail: "The proxy has no usable secret for this site. Check ZCHAT_SECRET or the file that ZCHAT_SECRET_FILE names; it is read again by itself."}
 	case errors.Is(err, signer.ErrNoID), errors.Is(err, signer.ErrNoEmail), errors.Is(err, signer.ErrBadEmail):
-		return "", &problem{status: http.StatusUnauthorized, result: "incomplete-identity", detail: "The visitor is logged in, but " + err.Error() + "."}
+		return "", &problem{status: http.StatusUnauthorized, result: "incomplete-identity", ours: true, detail: "The visitor is logged in, but " + err.Error() + "."}
 	default:
 		return "", &problem{status: http.StatusServiceUnavailable, result: "sign-failed", ours: true, detail: "The token could not be signed: " + err.Error() + "."}
 	}

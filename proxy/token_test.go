@@ -565,3 +565,23 @@ func TestLogsHoldNothingPersonal(t *testing.T) {
 		t.Errorf("the token is not counted:\n%s", metrics)
 	}
 }
+
+// What the operator has to mend is a warning now and then, not one for each of a thousand requests.
+func TestRefusalsAreWarnedOfNowAndThen(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	g := newRig(t, http.NotFoundHandler(), func(c *proxy.Config) { c.Now = func() time.Time { return now } },
+		site(func(s *proxy.Site) { s.Secret = signer.NewSecret("") }))
+	warnings := func() int { return strings.Count(g.log.String(), "level=WARN msg=\"no token\"") }
+	for range 20 {
+		wantProblem(t, g.get("/__zchat/jwt", ann...), 503)
+		wantProblem(t, g.get("/__zchat/jwt"), 401)
+	}
+	if n := warnings(); n != 1 {
+		t.Errorf("%d warnings in a minute, want 1:\n%s", n, g.log.String())
+	}
+	now = now.Add(2 * time.Minute)
+	wantProblem(t, g.get("/__zchat/jwt", ann...), 503)
+	if n := warnings(); n != 2 {
+		t.Errorf("%d warnings after it, want 2", n)
+	}
+}
