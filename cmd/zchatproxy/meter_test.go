@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // meteredProgram is the program with a meter: whenever it gets SIGUSR1 it collects garbage and writes what it then
@@ -105,21 +106,24 @@ func (p *process) goroutines() string {
 	return strings.Join(p.plain, "\n")
 }
 
-// returned waits until the program holds no more than it did before. What it held at most says how much the runtime may
-// keep for itself: it never gives up the descriptor of a goroutine, and a map does not shrink.
+// settled waits until the program has given back all goroutines and descriptors that it did not have before, and returns
+// what it holds then.
+func (p *process) settled(t *testing.T, before usage) (now usage) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for now = p.usage(); now.Goroutines > before.Goroutines || now.Descriptors > before.Descriptors; now = p.usage() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not everything is given back: %+v before, %+v now\n%s", before, now, p.goroutines())
+		}
+	}
+	return now
+}
+
+// returned waits like settled, and wants the memory back too. What the program held at most says how much the runtime
+// may keep for itself: it never gives up the descriptor of a goroutine, and a map does not shrink.
 func (p *process) returned(t *testing.T, before, most usage) {
 	t.Helper()
-	var now usage
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("%+v before, %+v now\n%s", before, now, p.goroutines())
-		}
-	})
-	eventually(t, "everything to be given back", func() bool {
-		now = p.usage()
-		return now.Goroutines <= before.Goroutines && now.Descriptors <= before.Descriptors
-	})
-	if grown := now.Heap - before.Heap; grown > 1<<20+int64(most.Goroutines)<<10 {
+	if grown := p.settled(t, before).Heap - before.Heap; grown > 1<<20+int64(most.Goroutines)<<10 {
 		t.Errorf("%d bytes more than before are in use", grown)
 	}
 }
