@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -99,23 +100,16 @@ func freeAddress(b *testing.B) string {
 // startServer starts a process and waits until it listens. What it writes is read and thrown away, as a log collector would.
 func startServer(b *testing.B, name, addr string, cmd *exec.Cmd) *contender {
 	b.Helper()
-	var said bytes.Buffer
-	out, err := cmd.StderrPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
+	var said first
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() {
-		io.CopyN(&said, out, 4<<10)
-		io.Copy(io.Discard, out)
-		close(ended)
-	}()
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	b.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
+		cmd.Process.Signal(syscall.SIGTERM) // SIGKILL would leave an Apache's children behind
+		<-ended
 	})
 	for {
 		conn, err := net.Dial("tcp", addr)
@@ -124,11 +118,20 @@ func startServer(b *testing.B, name, addr string, cmd *exec.Cmd) *contender {
 			return &contender{name: name, addr: addr, pid: cmd.Process.Pid}
 		}
 		select {
-		case <-ended:
-			b.Fatalf("%s did not start: %s", name, said.String())
+		case err := <-ended:
+			ended <- err
+			b.Fatalf("%s did not start: %v\n%s", name, err, said.text)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// first keeps the beginning of what is written.
+type first struct{ text []byte }
+
+func (f *first) Write(p []byte) (int, error) {
+	f.text = append(f.text, p[:min(len(p), 4<<10-len(f.text))]...)
+	return len(p), nil
 }
 
 // cpu is the processor time that a process and its children have used.
@@ -168,7 +171,7 @@ func family(pid int) []int {
 }
 
 // load sends the same request over many connections for a while and counts the answers.
-func load(b *testing.B, addr, request string, conns int, during time.Duration) (answers int64) {
+func load(b *testing.B, c *contender, request string, conns int, during time.Duration) (answers int64) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), during)
 	defer cancel()
@@ -177,7 +180,7 @@ func load(b *testing.B, addr, request string, conns int, during time.Duration) (
 	var failed sync.Once
 	for range conns {
 		wg.Go(func() {
-			conn, err := net.Dial("tcp", addr)
+			conn, err := net.Dial("tcp", c.addr)
 			if err != nil {
 				failed.Do(func() { b.Error(err) })
 				return
@@ -189,7 +192,7 @@ func load(b *testing.B, addr, request string, conns int, during time.Duration) (
 					err = readAnswer(r)
 				}
 				if err != nil {
-					failed.Do(func() { b.Errorf("%s: %v", addr, err) })
+					failed.Do(func() { b.Errorf("%s: %v", c.name, err) })
 					return
 				}
 				n.Add(1)
@@ -270,14 +273,14 @@ func sideBySide(b *testing.B, request string, contenders ...*contender) []figure
 	b.Helper()
 	all := make([]figures, len(contenders))
 	for _, c := range contenders {
-		load(b, c.addr, request, sideConns, sideRound) // connections of the pool, heap, branch predictors
+		load(b, c, request, sideConns, sideRound) // connections of the pool, heap, branch predictors
 	}
 	for round := range sideRounds {
 		for k := range contenders {
 			i := (k + round) % len(contenders)
 			c := contenders[i]
 			before, start := c.cpu(b), time.Now()
-			n := load(b, c.addr, request, sideConns, sideRound)
+			n := load(b, c, request, sideConns, sideRound)
 			if b.Failed() {
 				b.FailNow()
 			}
@@ -312,7 +315,7 @@ func BenchmarkSideBySide(b *testing.B) {
 		b.Run(w.name, func(b *testing.B) {
 			upstream := cannedUpstream(b, w.response)
 			base := startRole(b, "bare", "UPSTREAM="+upstream)
-			ours := startProgram(b, path, upstream, strings.Fields(os.Getenv("XENV"))...)
+			ours := startProgram(b, path, upstream)
 			for b.Loop() {
 				f := sideBySide(b, w.request, base, ours)
 				ratios(b, f[0], f[1], "ours")

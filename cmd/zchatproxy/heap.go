@@ -10,7 +10,7 @@ const (
 	// leastGrowth is how much may be allocated between two collections of garbage, in bytes. The runtime's rule, as much as
 	// is in use, makes a proxy with a few megabytes in use collect fifty times a second under load; this is a sixth of the time
 	// that a small page takes. GOGC in the environment leaves everything to the runtime, and GOMEMLIMIT is kept in any case.
-	leastGrowth = 32 << 20
+	leastGrowth = 16 << 20
 
 	usualGrowth = 100 // percent; the runtime's own setting
 )

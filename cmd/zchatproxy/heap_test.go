@@ -8,7 +8,7 @@ import (
 )
 
 func TestGrowthFor(t *testing.T) {
-	for live, want := range map[uint64]int{0: 3200, 1 << 20: 3200, 4 << 20: 800, 20 << 20: 200, 32 << 20: 100, 4 << 30: 100} {
+	for live, want := range map[uint64]int{0: 3200, 1 << 20: 1600, 4 << 20: 400, 12 << 20: 200, 16 << 20: 100, 4 << 30: 100} {
 		if got := growthFor(live); got != want {
 			t.Errorf("%d MiB in use: %d %%, want %d %%", live>>20, got, want)
 		}
@@ -35,7 +35,7 @@ func TestTuneHeap(t *testing.T) {
 		}
 	}
 	wait(func(percent int) bool { return percent > usualGrowth })
-	held := make([]byte, 64<<20)
+	held := make([]byte, 32<<20)
 	wait(func(percent int) bool { return percent == usualGrowth })
 	runtime.KeepAlive(held)
 	held = nil
