@@ -138,12 +138,16 @@ func (s *site) serveRoute(ex *exchange, w *recorder, r *http.Request, route stri
 	}
 }
 
+// askedHeader is sent by the script with the time at which it asks.
+const askedHeader = "X-Zchat-At"
+
 // protect sets what every answer of the proxy's own routes carries: it is for the page that asked, now,
-// and for nobody else.
+// and for nobody else. What service workers keep knows nothing of no-store, but does of Vary.
 func protect(h http.Header) {
-	v := [...]string{"no-store", "nosniff", "same-origin", "no-referrer"} // one allocation for all
+	v := [...]string{"no-store", "nosniff", "same-origin", "no-referrer", askedHeader} // one allocation for all
 	h["Cache-Control"] = v[0:1:1]
 	h["X-Content-Type-Options"] = v[1:2:2]
 	h["Cross-Origin-Resource-Policy"] = v[2:3:3]
 	h["Referrer-Policy"] = v[3:4:4]
+	h["Vary"] = v[4:5:5]
 }

@@ -25,6 +25,12 @@ func (s *site) serveToken(ex *exchange, w *recorder, r *http.Request, sign *sign
 		s.metrics.token(kind, p.result, s.now())
 		s.log.LogAttrs(r.Context(), s.complaints.level(p, s.now()), "no token", slog.String("site", s.name), slog.String("kind", kind),
 			slog.String("reason", p.result), slog.String("detail", p.detail))
+		if s.identity.FromUpstream() && p.result == "anonymous" && !ex.hasCookie && len(r.Header[askedHeader]) > 0 {
+			// The script asks for anonymous visitors too, where no page can tell who is there. That nobody is should not be an
+			// error on the console of every page.
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
 		p.asJSON = true
 		writeProblem(w, r, *p)
 		return

@@ -47,7 +47,7 @@ func wantProtected(t *testing.T, res reply) {
 	t.Helper()
 	for name, want := range map[string]string{
 		"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
-		"Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer",
+		"Cross-Origin-Resource-Policy": "same-origin", "Referrer-Policy": "no-referrer", "Vary": "X-Zchat-At",
 	} {
 		if got := res.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -85,6 +85,7 @@ func TestTokenRefusals(t *testing.T) {
 		status       int
 	}{
 		{"anonymous", "GET", nil, 401},
+		{"anonymous, asked by the script", "GET", []string{"X-Zchat-At: 1"}, 401},
 		{"no e-mail address", "GET", []string{"X-Forwarded-User: u-1"}, 401},
 		{"malformed e-mail address", "GET", []string{"X-Forwarded-User: u-1", "X-Forwarded-Email: ann"}, 401},
 		{"cross-site", "GET", with("Sec-Fetch-Site: cross-site"), 403},
@@ -470,6 +471,14 @@ func TestIdentityFromTheUpstream(t *testing.T) {
 	}
 	wantProblem(t, g.get("/__zchat/jwt"), 401)
 	wantProblem(t, g.get("/__zchat/jwt", "X-Site-User: forged", "X-Site-Email: forged@example.com"), 401)
+	// The script asks quietly where nobody counts as logged in.
+	res = g.get("/__zchat/jwt", "X-Zchat-At: 1")
+	if res.StatusCode != 204 || res.body != "" || res.Header.Get("Content-Type") != "" {
+		t.Errorf("%d %s: %s", res.StatusCode, res.Header.Get("Content-Type"), res.body)
+	}
+	wantProtected(t, res)
+	wantProblem(t, g.get("/__zchat/jwt", "X-Zchat-At: 1", "Cookie: __zchat_visitor=old"), 401)
+	wantProblem(t, g.get("/__zchat/jwt", "X-Zchat-At: 1", "Cookie: session=broken"), 503)
 	wantProblem(t, g.get("/__zchat/jwt", "Cookie: session=broken"), 503)
 	for _, path := range []string{"/", "/hint"} {
 		page := g.get(path, "Cookie: session=ann")
