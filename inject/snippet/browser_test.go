@@ -58,6 +58,7 @@ type site struct {
 	mu     sync.Mutex
 	page   string
 	frames []string    // shown at /frame/0, …
+	worker string      // a service worker, at /worker.js
 	header http.Header // of the page
 	asked  []http.Header
 	route  http.HandlerFunc // the token route instead of the usual one
@@ -98,6 +99,11 @@ func (s *site) servePage(w http.ResponseWriter, r *http.Request) {
 	for name, values := range s.header {
 		w.Header()[name] = values
 	}
+	if r.URL.Path == "/worker.js" {
+		w.Header().Set("Content-Type", "text/javascript")
+		fmt.Fprint(w, s.worker)
+		return
+	}
 	if strings.HasSuffix(r.URL.Path, ".js") {
 		w.Header().Set("Content-Type", "text/javascript")
 		fmt.Fprintf(w, "window.loaded=(window.loaded||'')+%q;", r.URL.RequestURI())
@@ -129,6 +135,7 @@ func (s *site) serveToken(w http.ResponseWriter, r *http.Request) {
 	s.asked = append(s.asked, r.Header)
 	route := s.route
 	s.mu.Unlock()
+	w.Header().Set("Vary", "X-Zchat-At")
 	if route != nil {
 		route(w, r)
 		return

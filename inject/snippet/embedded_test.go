@@ -3,6 +3,7 @@ package snippet
 import (
 	"flag"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/evanw/esbuild/pkg/api"
@@ -25,7 +26,7 @@ func minify(t testing.TB, source, widget string) string {
 			drop = append(drop, label)
 		}
 	}
-	result := api.Transform(source, api.TransformOptions{
+	result := api.Transform(strings.ReplaceAll(source, labels[widget]+": ", ""), api.TransformOptions{
 		Target:            api.ES5, // refuses what is newer
 		Charset:           api.CharsetASCII,
 		MinifyWhitespace:  true,

@@ -62,3 +62,16 @@ func TestLoader(t *testing.T) {
 		}
 	}
 }
+
+// Without TLS browsers do not say that a page is for a frame, so it has the script too. The widget is the page's around it.
+func TestLoaderInFrame(t *testing.T) {
+	s := newSite(t)
+	tb := s.newTab()
+	c := snippet.Config{Key: "k", WidgetURL: "/ours.js"}
+	s.frames = []string{withScript(t, c, page())}
+	tb.open(c, page()+`<iframe src=/frame/0></iframe>`)
+	tb.expect(`loaded`, `"/ours.js?key=k"`)
+	tb.eval(`frames[0].eval("new Promise(function(r){setTimeout(r,50)})").then(function(){})`)
+	tb.expect(`[frames[0].document.readyState,frames[0].document.querySelectorAll('script[src]').length]`, `["complete",0]`)
+	tb.clean()
+}

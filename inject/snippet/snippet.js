@@ -21,22 +21,22 @@
   'use strict';
 
   var FEW = 3000, // ms, at least, between two questions to the token route
-    MANY = 3e5, // ms, at most, once it has failed again and again
     PATIENCE = 6e3, // ms for an answer
     NAME = '__zchat_visitor', // of the cookie, and of what is remembered of it
     win = window,
     doc = document,
     fetch = win.fetch,
     later = win.setTimeout,
+    listen = win.addEventListener,
     // Not a relative address: a <base> of the page's could send that to another host.
     site = location.origin,
     route = site + config.path,
     nonce = (doc.currentScript || {}).nonce,
     // Now, since a page may put members of these names into Object.prototype.
     own = config.settings,
-    late = config.late,
     url = config.url,
-    help = config.help, // then its jwtFn
+    help = config.help,
+    late = win.origin === 'null' ? 0 : config.late, // in a sandbox asking is in vain, and would show on the console
     api = 'zE', // the widget's global
     wishes = win.zESettings, // as the page has set it so far
     pause = FEW, // to let pass before the next question
@@ -47,16 +47,18 @@
     known, // as whose the next page will know the widget
     ended, // cookie of a visitor whose session is over, says the token route
     leaving, // the widget has yet to be told to forget a visitor
+    left, // it has been told so, and has not shown since that it is there
     entering, // the widget has yet to be told of a visitor
-    unmet, // the widget has not been seen yet
+    met, // the widget's function that was told last
+    mute, // the widget has asked for a token, and there was no answer
     meet,
     leave,
     enter,
     tell,
-    tag; // the loader's element
+    PRE = 'prerendering';
 
   function on(target, type, listener, capture) {
-    target.addEventListener(type, listener, capture);
+    listen.call(target, type, listener, capture);
   }
 
   function attempt(step, a, b, c) {
@@ -66,10 +68,9 @@
   }
 
   function visitor() {
-    var cookies = attempt(function () {
-      return '; ' + doc.cookie; // throws in a sandbox
-    });
-    return ((cookies || '').split('; ' + NAME + '=')[1] || '').split(';')[0];
+    return attempt(function () {
+      return ('; ' + doc.cookie).split('; ' + NAME + '=')[1].split(';')[0]; // throws in a sandbox, and without one
+    }) || '';
   }
 
   // ---- zESettings: the page's wishes, the site's settings under them, the proxy's authentication over both
@@ -82,33 +83,26 @@
     return {}.hasOwnProperty.call(object, key);
   }
 
-  // Sets, or removes where value is undefined; in place if possible, since the page may hold on to its object.
-  function put(object, key, value) {
-    if (!plain(object)) object = {};
-    if (!Object.isExtensible(object)) object = under({}, object);
-    if (value === undefined) delete object[key];
-    else object[key] = value;
-    return object;
-  }
-
-  // Fills in what wish leaves open. With {} for a wish it makes a deep copy.
-  function under(wish, ours) {
-    var key, value;
+  // Puts ours under a wish, to fill in what that leaves open, or over it by force; in place, since the page may hold on
+  // to its object. With {} for a wish it makes a deep copy.
+  function merge(wish, ours, force) {
+    var key, value, deep;
+    if (!plain(wish)) wish = {};
     for (key in ours) {
       if (!has(ours, key)) continue;
       value = ours[key];
-      if (!plain(wish)) wish = {};
-      if (!has(wish, key)) wish = put(wish, key, plain(value) ? under({}, value) : value);
-      else if (plain(value)) if (plain(wish[key])) wish = put(wish, key, under(wish[key], value));
+      deep = plain(value);
+      if (force || !has(wish, key) || deep * plain(wish[key]))
+        wish[key] = deep ? merge(has(wish, key) ? wish[key] : 0, value, force) : value;
     }
     return wish;
   }
 
   function compose(wish) {
-    wish = under(wish, own);
+    if (own) wish = merge(wish, own);
     CLASSIC: {
-      var widget = (wish || {}).webWidget, theirs = (widget || {}).authenticate;
-      if (who || theirs) wish = put(wish, 'webWidget', put(widget, 'authenticate', authentication(theirs)));
+      if (who) return merge(wish, ours, 1);
+      if (((wish || {}).webWidget || {}).authenticate) delete wish.webWidget.authenticate;
     }
     return wish;
   }
@@ -118,38 +112,43 @@
     try {
       wishes = compose(wishes);
     } catch (e) {
-      wishes = attempt(compose, under({}, wishes)); // members that cannot be written
+      attempt(function () {
+        wishes = compose(merge({}, wishes)); // members that cannot be written, or else not even read
+      });
     }
     return wishes;
   }
 
-  CLASSIC: var authentication = function (theirs) {
-    if (!who) return;
-    theirs = put(theirs, 'chat', { jwtFn: token });
-    return help ? put(theirs, 'jwtFn', help) : theirs;
-  };
-
   // ---- the token route
 
-  // Passes on a token, '' for any other answer, and nothing when there is none.
+  // Passes on a token, '' for any other answer, or nothing when there is none in time; and as whom it was asked.
   function ask(path, done) {
-    function fail() {
-      attempt(done);
+    var asked = visitor();
+    function end(text) {
+      var listener = done;
+      done = 0; // which attempt cannot call: so it is called once
+      attempt(listener, text, asked);
     }
+    function fail() {
+      end();
+    }
+    later(fail, PATIENCE);
     try {
       fetch(route + path, {
+        __proto__: null, // a page may put options into Object.prototype
         credentials: 'same-origin',
         cache: 'no-store',
         redirect: 'manual',
-        headers: { Accept: 'application/jwt, application/json' },
-        // Else it would keep one of the page's few connections; without it, in old browsers, there is no limit.
+        // The time is what answers vary by, so that no service worker gives an old one.
+        headers: { Accept: 'application/jwt, application/json', 'X-Zchat-At': +new Date() },
+        // Else it would keep one of the page's few connections.
         signal: attempt(function () {
           return AbortSignal.timeout(PATIENCE);
         })
       }).then(function (answer) {
         if (answer.status === 200) if (/^application\/jwt\b/i.test(answer.headers.get('Content-Type'))) return answer.text();
       }).then(function (text) {
-        attempt(done, /^[\w-]+(\.[\w-]+){2}$/.test(text) ? text : '');
+        end(/^[\w-]+(\.[\w-]+){2}$/.test(text) ? text : '');
       }, fail);
     } catch (e) {
       fail();
@@ -157,12 +156,14 @@
   }
 
   // Takes in what the route said about the session.
-  function heard(text) {
-    if (text) ended = '';
-    else if (text === '') ended = visitor();
-    pause = text ? FEW : Math.min(pause * 2, MANY);
-    rest();
+  function heard(text, asked) {
+    if (text) {
+      if (mute) entering = who;
+      ended = mute = '';
+    } else if (text === '') ended = asked;
+    pause = text ? FEW : Math.min(pause * 2, 3e5);
     sync();
+    rest();
   }
 
   function rest() {
@@ -176,6 +177,7 @@
 
   // The page is in use: has the session ended behind its back?
   function stir() {
+    if (who) known = 0; // a page may have emptied the storage
     sync();
     if (!visitor()) if (!late) return;
     wanted = 1;
@@ -187,27 +189,28 @@
 
   function jwtFn(path) {
     return function (callback) {
-      var asked;
       function go() {
-        ask(path, function (text) {
-          // The widget must hear something, so here no answer counts as a bad one.
-          text = text || '';
+        ask(path, function (text, asked) {
+          // The widget must hear something. Is it somebody else by now, it hears of that next.
+          attempt(callback, visitor() === asked ? text || '' : '');
+          if (text === undefined) mute = wanted = 1;
           if (path) sync();
-          else heard(text);
-          // Somebody else by now: that takes a log-out first.
-          attempt(callback, who === asked ? text : '');
+          else heard(text, asked);
         });
       }
       sync();
-      asked = who;
-      if (!asked) attempt(callback, '');
-      else if (doc.prerendering) on(doc, 'prerenderingchange', go);
+      left = 0;
+      if (!who || mute * resting) attempt(callback, '');
+      else if (doc[PRE]) on(doc, PRE + 'change', go);
       else go();
     };
   }
 
   var token = jwtFn('');
-  CLASSIC: if (help) help = jwtFn('/help-center');
+  CLASSIC: {
+    var ours = { webWidget: { authenticate: { chat: { jwtFn: token } } } };
+    if (help) ours.webWidget.authenticate.jwtFn = jwtFn('/help-center');
+  }
 
   // ---- who is here, and what the widget has to be told
 
@@ -219,20 +222,31 @@
       if (who) leaving = 1;
       if (now) pause = FEW;
       who = entering = now;
+      mute = 0;
     }
     act();
   }
 
   // Tells the widget what is due, once it is there. It may call back at once, so what is done is ticked off first.
   function act() {
-    if (doc.prerendering) return; // nobody's page until it is shown
-    if (typeof win[api] === 'function') {
-      CLASSIC: if (unmet) {
-        unmet = 0;
+    if (doc[PRE]) return; // nobody's page until it is shown
+    var widget = attempt(function () {
+      return win[api];
+    });
+    if (typeof widget === 'function') {
+      CHAT: met = widget; // at first a queue, which passes on what it was told
+      // A page's own stub does not, and a page may load the widget again.
+      if (widget !== met) {
+        met = widget;
+        if (left) {
+          leaving = 1;
+          entering = who;
+        }
         attempt(meet);
       }
       if (leaving) {
         leaving = 0;
+        left = 1;
         leave();
       }
       if (entering) {
@@ -251,7 +265,6 @@
     tell = function (command, value) {
       attempt(win.zE, 'webWidget', command, value);
     };
-    unmet = 1;
     meet = function () {
       var theirs = attempt(function () {
         return zESettings; // throws where the page's let was never reached
@@ -259,7 +272,7 @@
       // A page's let hides our property, its defineProperty replaces it: then the widget has not seen all of it.
       if (theirs === settings()) return;
       if (who) entering = 1;
-      if (who || own) tell('updateSettings', compose(under({}, theirs)));
+      if (who || own) tell('updateSettings', compose(merge({}, theirs)));
     };
     leave = function () {
       tell('logout');
@@ -268,12 +281,15 @@
       });
     };
     enter = function () {
-      tell('updateSettings', { webWidget: { authenticate: authentication() } });
+      tell('updateSettings', merge({}, ours));
       tell('chat:reauthenticate');
     };
   }
 
   MESSAGING: {
+    meet = function () {
+      entering = who;
+    };
     leave = function () {
       attempt(win.zE, 'messenger', 'logoutUser');
     };
@@ -306,18 +322,15 @@
   // ---- the loader
 
   function load() {
-    var types = win.trustedTypes;
-    if (!url || tag || win.zE || win.$zopim) return;
-    if (doc.querySelector('#ze-snippet,[src*="/ekr/snippet.js"],[src*="zopim.com/"]')) return;
-    tag = doc.createElement('script');
+    var types = win.trustedTypes, tag = doc.createElement('script'), address = url;
+    url = 0;
+    // A page in a frame, without TLS, comes with the script too; the widget belongs to the page around it.
+    if (!address || win.zE || win.$zopim || win.top !== win ||
+      doc.querySelector('#ze-snippet,[src*="/ekr/snippet.js"],[src*="zopim.com/"]')) return;
     tag.id = 'ze-snippet';
     if (nonce) tag.nonce = nonce;
-    if (types) url = types.createPolicy('zchatproxy', {
-      createScriptURL: function () {
-        return url;
-      }
-    }).createScriptURL('');
-    tag.src = url;
+    if (types) address = types.createPolicy('zchatproxy', { createScriptURL: String }).createScriptURL(address);
+    tag.src = address;
     CHAT: {
       var queue = win.$zopim = function (job) {
         queue._.push(job);
@@ -332,10 +345,6 @@
       act();
     }
     doc.head.appendChild(tag);
-  }
-
-  function tryLoad() {
-    attempt(load);
   }
 
   // ---- start
@@ -354,54 +363,55 @@
   attempt(function () {
     who = known = localStorage[NAME] || '';
   });
-  MESSAGING: entering = who;
-  CHAT: entering = who;
   sync();
   CLASSIC: if (!leaving) entering = 0; // zESettings says it
+  CHAT: entering = who;
   rest();
 
   on(doc, 'DOMContentLoaded', function () {
     act();
-    if (late) if (!visitor()) {
+    if (!visitor()) {
       resting = 0;
       stir();
     }
-    later(tryLoad, 4e3);
+    on(win, 'focus', stir); // only now, since a page may get it while it loads
+    later(attempt, 4e3, load);
   });
   // As late as is fair: the page may yet load the widget itself, even on load.
   on(win, 'load', function () {
-    later(tryLoad, 0);
+    later(attempt, 0, load);
   });
   // The widget comes with a script, whoever put it there and whenever.
-  on(doc, 'load', act, true);
-  on(win, 'focus', function () {
-    if (doc.readyState !== 'loading') stir(); // a page may get it while it loads
-  });
-  on(doc, 'prerenderingchange', stir);
+  on(doc, 'load', function (event) {
+    var frame = event.target;
+    if (frame.contentWindow) if (!(frame.src + '').indexOf(site + '/')) stir();
+    act();
+  }, true);
+  on(doc, PRE + 'change', stir);
   on(doc, 'visibilitychange', stir);
   on(win, 'pageshow', function (event) {
     if (event.persisted) stir();
   });
   // Another tab has noticed something.
   on(win, 'storage', function (event) {
-    if (event.key !== NAME) return;
-    resting = 0;
-    stir();
+    if (event.key === NAME) {
+      resting = 0;
+      stir();
+    }
   });
   attempt(function () {
     on(win.cookieStore, 'change', sync);
   });
   attempt(function () {
     new PerformanceObserver(function (list) {
-      var entries = list.getEntries(), n = entries.length, moved, entry;
+      var entries = list.getEntries(), n = entries.length, entry;
       while (n--) {
         entry = entries[n];
         // The page's own requests to its site; not ours, or asking would never end.
-        if (/^(fetch|xml|beacon|iframe)/.test(entry.initiatorType))
-          if (!entry.name.indexOf(site + '/')) if (entry.name.indexOf(route)) moved = 1;
+        if (/^(fetch|xml|beacon)/.test(entry.initiatorType))
+          if (!entry.name.indexOf(site + '/')) if (entry.name.indexOf(route)) return stir();
       }
-      if (moved) stir();
-      else act();
+      act();
     }).observe({ entryTypes: ['resource'] });
   });
 })(ZCHAT_CONFIG);
