@@ -183,6 +183,7 @@ func each(t *testing.T, what string, n int, before, after usage) (memory int64) 
 
 // Ten thousand connections that do nothing and a thousand downloads that hardly get on keep nobody else waiting.
 func TestManyConnections(t *testing.T) {
+	t.Parallel()
 	idle, slow := 500, 50
 	if thorough() {
 		idle, slow = 10_000, 1000
@@ -246,6 +247,7 @@ func needDescriptors(t *testing.T, n uint64) {
 
 // What waits for a long time costs little, whatever it is.
 func TestWaitingConnections(t *testing.T) {
+	t.Parallel()
 	n := 100
 	if thorough() {
 		n = 1000
@@ -330,6 +332,7 @@ func TestWaitingConnections(t *testing.T) {
 
 // Pages on their way to visitors who read slowly, and one that never ends.
 func TestSlowPages(t *testing.T) {
+	t.Parallel()
 	pages := largePages(t, 700<<10)
 	for _, tt := range []struct {
 		lines  lineKind
@@ -347,6 +350,9 @@ func TestSlowPages(t *testing.T) {
 	} {
 		if tt.lines == loopback && runtime.GOOS != "linux" {
 			continue // other kernels take less
+		}
+		if !thorough() {
+			tt.n, tt.most = tt.n/5, tt.most/5
 		}
 		needDescriptors(t, uint64(4*tt.n))
 		site := startCrowdedSite(t, tt.lines, pages)
@@ -421,6 +427,7 @@ type plainWriter struct{ io.Writer }
 func (plainWriter) Close() error { return nil }
 
 func TestEndlessPage(t *testing.T) {
+	t.Parallel()
 	site := startCrowdedSite(t, loopback, nil)
 	p := startMetered(t, "ZCHAT_UPSTREAM="+site.URL, "ZCHAT_SECRET="+goodSecret)
 	get(t, p.url+"/")

@@ -310,7 +310,7 @@ func newClient(t *testing.T, http2 bool) *http.Client {
 // A handshake that does not get on is cut off after the time for a header, and keeps nobody else waiting.
 func TestSlowHandshakes(t *testing.T) {
 	t.Parallel()
-	p := startTLS(t, "ZCHAT_UPSTREAM="+startSite(t, nil).URL, "ZCHAT_READ_HEADER_TIMEOUT=300ms")
+	p := startTLS(t, "ZCHAT_UPSTREAM="+startSite(t, nil).URL, "ZCHAT_READ_HEADER_TIMEOUT=2s")
 	var slow []net.Conn
 	for i := range 100 {
 		conn, err := net.Dial("tcp", p.address())

@@ -148,7 +148,7 @@ func TestUploads(t *testing.T) {
 			site := startRawSite(t)
 			// The timeouts are there to be in the way of what may take its time.
 			p := startMetered(t, append(env, "ZCHAT_UPSTREAM="+site.url, "ZCHAT_SECRET="+goodSecret,
-				"ZCHAT_READ_HEADER_TIMEOUT=200ms", "ZCHAT_IDLE_TIMEOUT=200ms", "ZCHAT_UPSTREAM_TIMEOUT=2s")...)
+				"ZCHAT_READ_HEADER_TIMEOUT=1s", "ZCHAT_IDLE_TIMEOUT=1s", "ZCHAT_UPSTREAM_TIMEOUT=2s")...)
 			before := p.usage()
 			for _, tt := range uploads {
 				t.Run(tt.name, func(t *testing.T) { tt.test(t, site, p) })
@@ -192,10 +192,10 @@ var uploads = []struct {
 		site.will(echo)
 		v := p.visit(t)
 		v.send("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
-		pace := time.NewTicker(300 * time.Millisecond) // more than the timeouts
+		pace := time.NewTicker(1300 * time.Millisecond) // more than the timeouts
 		defer pace.Stop()
 		for i := range 10 {
-			if i%4 == 0 {
+			if i%8 == 0 {
 				<-pace.C
 			}
 			v.send("%d", i)
