@@ -59,6 +59,23 @@ func classifyRequest(r *http.Request) requestClass {
 	return requestClass{reason: ReasonFetch}
 }
 
+// mayBePage reports whether a 304 may be about a page that was asked for as something else than a document. It seldom says
+// what it is about.
+func mayBePage(request, response http.Header) bool {
+	if _, html := pageType(response); !html && len(response["Content-Type"]) > 0 {
+		return false
+	}
+	dest := request["Sec-Fetch-Dest"]
+	if len(dest) == 0 {
+		return false
+	}
+	switch strings.ToLower(dest[0]) {
+	case "document", "iframe", "frame", "embed", "object", "fencedframe", "empty":
+		return true
+	}
+	return false
+}
+
 // scriptMark names a header that only a page's own script sets when it fetches a part of a page, "" where there is none.
 func scriptMark(h http.Header) string {
 	for _, name := range scriptHeaders {

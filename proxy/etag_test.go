@@ -75,6 +75,51 @@ func TestForeignValidatorsDoNotReviveAPage(t *testing.T) {
 	}
 }
 
+// What asks for a page otherwise than as a document never gets the script, so a 304 must not give it the browser's copy of the document.
+func TestTagOfADocumentIsNoTagOfAFetch(t *testing.T) {
+	for _, ask := range []string{"Sec-Fetch-Dest: empty", "Sec-Fetch-Dest: iframe", "HX-Request: true", "X-Requested-With: XMLHttpRequest"} {
+		up := &conditional{}
+		g := newRig(t, up)
+		tag := g.get("/", document).Header.Get("ETag")
+		res := g.get("/", ask, "If-None-Match: "+tag)
+		if res.StatusCode != 200 || res.body != plainPage || up.seen.Get("If-None-Match") != "" {
+			t.Errorf("%s with the document's tag: %d, the upstream saw %q", ask, res.StatusCode, up.seen.Get("If-None-Match"))
+		}
+		res = g.get("/", ask, "If-None-Match: "+tag+`, "v1"`)
+		if res.StatusCode != 304 || res.Header.Get("ETag") != `"v1"` {
+			t.Errorf("%s with both tags: %d %s", ask, res.StatusCode, res.Header.Get("ETag"))
+		}
+	}
+}
+
+// A 304's Vary replaces the stored one, by which a cache knows that a document is something else.
+func TestVaryOfA304(t *testing.T) {
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		contentType := ""
+		if r.URL.Path == "/data" {
+			contentType = "Content-Type: application/json\r\n" // net/http takes it off
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 304 Not Modified\r\nVary: Accept-Encoding\r\nETag: \"v1\"\r\n"+contentType+"\r\n")
+	}))
+	for _, tt := range []struct{ path, dest, vary string }{
+		{"/", "empty", "Accept-Encoding, Sec-Fetch-Dest"},
+		{"/", "iframe", "Accept-Encoding, Sec-Fetch-Dest"},
+		{"/", "image", "Accept-Encoding"},
+		{"/data", "empty", "Accept-Encoding"},
+	} {
+		res := g.get(tt.path, "Sec-Fetch-Dest: "+tt.dest, `If-None-Match: "v1"`)
+		if got := strings.Join(res.Header["Vary"], ", "); res.StatusCode != 304 || got != tt.vary {
+			t.Errorf("%s as %s: %d, Vary %s, want %s", tt.path, tt.dest, res.StatusCode, got, tt.vary)
+		}
+	}
+}
+
 func TestNewSettingsMakeANewTag(t *testing.T) {
 	up := &conditional{}
 	g := newRig(t, up)

@@ -41,8 +41,11 @@ func (s *site) modifyResponse(res *http.Response) error {
 func (s *site) page(ex *exchange, res *http.Response) {
 	h := res.Header
 	if res.StatusCode == http.StatusNotModified {
-		if ex.etags.translated {
+		switch {
+		case ex.etags.translated:
 			s.revalidated(ex, h)
+		case ex.skip == "" && len(h["Vary"]) > 0 && mayBePage(res.Request.Header, h):
+			varies(ex, h) // it replaces the Vary of the page that is stored
 		}
 		return
 	}
@@ -59,10 +62,7 @@ func (s *site) page(ex *exchange, res *http.Response) {
 		s.applyPreview(ex, h)
 	}
 	if reason == "" {
-		addVary(h, "Sec-Fetch-Dest")
-		if ex.class.mark != "" {
-			addVary(h, ex.class.mark) // or a cache would give the page without the script to everybody
-		}
+		varies(ex, h)
 		reason = classifyResponse(ex.class, res.StatusCode, h)
 	}
 	where := ""
@@ -76,6 +76,14 @@ func (s *site) page(ex *exchange, res *http.Response) {
 	}
 	if ex.explain {
 		h.Set(explainHeader, explanation(ex.result, where))
+	}
+}
+
+// varies says by what a page's having the script was decided, or a cache would give the page without it to everybody.
+func varies(ex *exchange, h http.Header) {
+	addVary(h, "Sec-Fetch-Dest")
+	if ex.class.mark != "" {
+		addVary(h, ex.class.mark)
 	}
 }
 

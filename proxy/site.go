@@ -149,8 +149,11 @@ func (s *site) prepare(ex *exchange, r *http.Request) {
 		ex.etags = translateValidators(r.Header, noSuffix, false)
 		return
 	}
-	read := r.Method == http.MethodGet || r.Method == http.MethodHead
-	ex.etags = translateValidators(r.Header, s.etagSuffix, read && ex.class.document)
+	read, suffix := r.Method == http.MethodGet || r.Method == http.MethodHead, s.etagSuffix
+	if read && ex.class.reason != "" {
+		suffix = noSuffix // or a browser would give a fetch the page that it holds, script and all
+	}
+	ex.etags = translateValidators(r.Header, suffix, read && ex.class.document)
 	if ex.class.reason == "" {
 		restrictCodings(r.Header)
 	}
