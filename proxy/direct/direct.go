@@ -38,6 +38,7 @@ const maxInformational = 5
 var (
 	errHeaderTooLarge = errors.New("direct: the upstream's response header is too large")
 	errInformational  = errors.New("direct: the upstream sends one informational response after the other")
+	errLeftOver       = errors.New("direct: the upstream sends more than the answer before was long")
 	errUnsolicited    = errors.New("direct: the upstream switches protocols though nobody asked for it")
 )
 
@@ -49,8 +50,8 @@ func eligible(r *http.Request) bool {
 }
 
 // RoundTrip implements [http.RoundTripper]. A connection that was used before, and turns out to have been closed by the
-// upstream before any of an answer came, costs nothing but another try on a new one: GET is safe to repeat (RFC 9112
-// section 9.3.1).
+// upstream before any of an answer came, or to bring what is left of the answer before, costs nothing but another try on
+// a new one: GET is safe to repeat (RFC 9112 section 9.3.1).
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if !eligible(r) {
 		return t.Other.RoundTrip(r)
@@ -226,7 +227,7 @@ func (c *conn) Read(p []byte) (int, error) {
 var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
 
 // roundTrip sends r and reads the header of the answer. On an error the connection is closed; stale says that it had been
-// used before and was closed by the upstream before anything of an answer came.
+// used before and was closed by the upstream before anything of an answer came, or that no answer begins like what came.
 func (c *conn) roundTrip(ctx context.Context, r *http.Request) (res *http.Response, stale bool, err error) {
 	var deadline time.Time
 	if d := c.t.Other.ResponseHeaderTimeout; d > 0 {
@@ -239,16 +240,23 @@ func (c *conn) roundTrip(ctx context.Context, r *http.Request) (res *http.Respon
 	stop := context.AfterFunc(ctx, c.abort)
 	werr := c.write(r)
 	// An upstream may answer before it has read all of a request, and close: what it says counts.
-	if _, err = c.r.Peek(1); err != nil {
-		stale = c.used && !isTimeout(err)
+	switch first, none := c.r.Peek(1); {
+	case none != nil:
+		stale = c.used && !isTimeout(none)
 		switch {
 		case werr != nil:
 			err = werr
-		case err == io.EOF:
+		case none == io.EOF:
 			err = io.ErrUnexpectedEOF
+		default:
+			err = none
 		}
-	} else if res, err = c.readHeader(ctx, r); err == nil && werr != nil {
-		res.Close = true
+	case c.used && first[0] != 'H':
+		stale, err = true, errLeftOver
+	default:
+		if res, err = c.readHeader(ctx, r); err == nil && werr != nil {
+			res.Close = true
+		}
 	}
 	if err != nil {
 		stop()

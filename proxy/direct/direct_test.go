@@ -329,6 +329,27 @@ func TestUnasked(t *testing.T) {
 	}
 }
 
+// What is left of an answer that was longer than it said, and comes when the next request is on its way, is nobody's
+// answer either.
+func TestLeftOver(t *testing.T) {
+	var n atomic.Int32
+	u := play(t, func(r *http.Request, c net.Conn) bool {
+		if n.Add(1) == 2 {
+			io.WriteString(c, "\n")
+		}
+		return says(ok)(r, c)
+	})
+	tr := newTransport(t)
+	for range 3 {
+		if _, body := get(t, tr, u.url); body != "ok" {
+			t.Error(body)
+		}
+	}
+	if n.Load() != 4 || u.conns.Load() != 2 {
+		t.Errorf("%d requests on %d connections", n.Load(), u.conns.Load())
+	}
+}
+
 func wait(t *testing.T, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); runtime.Gosched() {
