@@ -119,8 +119,10 @@ func exchangeOf(ctx context.Context) *exchange {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := h.state.Load()
 	start := st.now()
-	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), out: wire.GathererOf(r.Context()),
-		continues: r.ContentLength != 0 && r.Header["Expect"] != nil}
+	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), continues: r.ContentLength != 0 && r.Header["Expect"] != nil}
+	if !rec.continues {
+		rec.out = wire.GathererOf(r.Context()) // 100 Continue is written by who reads the body
+	}
 	ex := &exchange{state: st, sent: start, answer: rec}
 	defer func() {
 		// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on,
