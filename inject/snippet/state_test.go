@@ -114,7 +114,7 @@ func TestNextPage(t *testing.T) {
 	tb.open(snippet.Config{}, page())
 	tb.load("/blank.js")
 	tb.open(snippet.Config{}, page())
-	tb.expect(`window.zE`, `undefined`)
+	tb.expect(`typeof window.zE`, `"undefined"`)
 	tb.eval(`(window.calls=[],window.zE=function(){calls.push([].slice.call(arguments))},` + act + `)`)
 	tb.expect(told, `["logout"]`)
 	tb.clean()

@@ -66,20 +66,8 @@ type frame struct{ kind, html string }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	ctx, err := chromium()
-	if err != nil {
-		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
-			t.Fatalf("no Chromium: %v", err)
-		}
-		t.Skipf("no Chromium: %v", err)
-	}
-	s := &site{t: t}
-	var cancel context.CancelFunc
-	ctx, cancel = context.WithTimeout(ctx, patience)
-	t.Cleanup(cancel)
-	s.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
 	mux := http.NewServeMux()
+	s := startSite(t, httptest.NewUnstartedServer(mux))
 	mux.HandleFunc("/", s.servePage)
 	mux.HandleFunc("/frame/{n}", s.serveFrame)
 	mux.HandleFunc("/blank", func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Content-Type", "text/plain") })
@@ -87,6 +75,14 @@ func newSite(t *testing.T) *site {
 	mux.HandleFunc("/as/{who}", s.serveLogIn)
 	mux.HandleFunc("/for/{kind}/jwt", s.serveToken)
 	mux.HandleFunc("/for/{kind}/jwt/help-center", s.serveToken)
+	serveWidgets(t, mux)
+	s.Start()
+	return s
+}
+
+// serveWidgets puts a stand-in of each kind below /widget/.
+func serveWidgets(t *testing.T, mux *http.ServeMux) {
+	t.Helper()
 	for _, kind := range []string{"classic", "messaging", "chat"} {
 		h, err := widget.New(kind, verify)
 		if err != nil {
@@ -94,7 +90,24 @@ func newSite(t *testing.T) *site {
 		}
 		mux.Handle("/widget/"+kind+"/", h)
 	}
-	s.Server = httptest.NewServer(mux)
+}
+
+// startSite opens a browser context for a server that is yet to be started.
+func startSite(t *testing.T, server *httptest.Server) *site {
+	t.Helper()
+	ctx, err := chromium()
+	if err != nil {
+		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
+			t.Fatalf("no Chromium: %v", err)
+		}
+		t.Skipf("no Chromium: %v", err)
+	}
+	s := &site{Server: server, t: t}
+	var cancel context.CancelFunc
+	ctx, cancel = context.WithTimeout(ctx, patience)
+	t.Cleanup(cancel)
+	s.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(cancel)
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
@@ -124,11 +137,11 @@ func (s *site) serveFrame(w http.ResponseWriter, r *http.Request) {
 // serveLogIn logs the browser in as who, out for "nobody".
 func (s *site) serveLogIn(w http.ResponseWriter, r *http.Request) {
 	who := r.PathValue("who")
+	setSession(w, who)
 	age := 3600
 	if who == "nobody" {
 		who, age = "", -1
 	}
-	http.SetCookie(w, &http.Cookie{Name: "session", Value: who, Path: "/", MaxAge: age, HttpOnly: true})
 	http.SetCookie(w, &http.Cookie{Name: "__zchat_visitor", Value: "v-" + who, Path: "/", MaxAge: age})
 	w.WriteHeader(204)
 }
@@ -221,9 +234,15 @@ func element(t *testing.T, c snippet.Config) string {
 	return string(rendered.Element(""))
 }
 
+// load opens a page of the site.
 func (tb *tab) load(path string) {
 	tb.s.t.Helper()
-	if err := chromedp.Do(tb.ctx, chromedp.Navigate(tb.s.URL+path)); err != nil {
+	tb.open(tb.s.URL + path)
+}
+
+func (tb *tab) open(address string) {
+	tb.s.t.Helper()
+	if err := chromedp.Do(tb.ctx, chromedp.Navigate(address)); err != nil {
 		tb.s.t.Fatal(err)
 	}
 }
