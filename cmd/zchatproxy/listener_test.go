@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -72,9 +73,13 @@ func TestH2Spec(t *testing.T) {
 	bare.StartTLS()
 	defer bare.Close()
 
-	failed, passed := h2spec(t, tool, startTLS(t, "ZCHAT_UPSTREAM="+site.URL).address())
+	var failed, failedBare []string
+	var passed, passedBare int
+	var wg sync.WaitGroup
+	wg.Go(func() { failedBare, passedBare = h2spec(t, tool, bare.Listener.Addr().String()) })
+	failed, passed = h2spec(t, tool, startTLS(t, "ZCHAT_UPSTREAM="+site.URL).address())
+	wg.Wait()
 	t.Logf("the proxy: %d passed, failed: %q", passed, failed)
-	failedBare, passedBare := h2spec(t, tool, bare.Listener.Addr().String())
 	t.Logf("net/http: %d passed, failed: %q", passedBare, failedBare)
 	if passed < 140 || passed < passedBare {
 		t.Errorf("%d cases passed", passed)
@@ -88,16 +93,22 @@ func TestH2Spec(t *testing.T) {
 
 // h2spec returns the cases that failed, as "section description", and the number of those that passed.
 func h2spec(t *testing.T, tool, address string) (failed []string, passed int) {
-	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return nil, 0
 	}
 	report := filepath.Join(t.TempDir(), "report.xml")
-	out, err := exec.Command(tool, "-t", "-k", "-h", host, "-p", port, "-j", report).CombinedOutput()
-	data, missing := os.ReadFile(report)
-	if missing != nil {
-		t.Fatalf("%v, %v\n%s", missing, err, out)
+	var data, out []byte
+	for range 3 { // it gives up where one connection takes longer than five seconds
+		out, _ = exec.Command(tool, "-t", "-k", "-o", "5", "-h", host, "-p", port, "-j", report).CombinedOutput()
+		if data, err = os.ReadFile(report); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+		return nil, 0
 	}
 	var suites struct {
 		Suites []struct {
@@ -111,7 +122,7 @@ func h2spec(t *testing.T, tool, address string) (failed []string, passed int) {
 		} `xml:"testsuite"`
 	}
 	if err := xml.Unmarshal(data, &suites); err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	for _, s := range suites.Suites {
 		for _, c := range s.Cases {
