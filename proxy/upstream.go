@@ -81,7 +81,7 @@ const (
 	idlePerUpstream = 256              // connections kept for reuse: as many as an Apache has workers, unless told otherwise
 	idleTimeout     = 90 * time.Second // most servers close sooner, and the transport notices
 	dialTimeout     = 10 * time.Second
-	expectTimeout   = time.Second // what clients wait, too
+	expectTimeout   = 3 * time.Second // clients wait for one, and then send the body unasked
 	copyBufferSize  = 32 << 10
 
 	// eventBufferSize is for event streams: there may be one for each visitor, each holds its buffer for as long as it
