@@ -18,6 +18,8 @@ import (
 	"net/textproto"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 // Transport is an [http.RoundTripper] for one origin. It is safe for concurrent use. A response's body must be closed, or
@@ -82,6 +84,10 @@ func (t *Transport) dial(ctx context.Context, r *http.Request) (*conn, error) {
 	addr := r.URL.Host
 	if r.URL.Port() == "" {
 		addr = net.JoinHostPort(r.URL.Hostname(), "80")
+	}
+	addr, err := httpguts.PunycodeHostPort(addr)
+	if err != nil {
+		return nil, err
 	}
 	nc, err := t.Other.DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -243,6 +243,26 @@ func TestSameAsStandard(t *testing.T) {
 	}
 }
 
+// Names go to the dialer as the standard transport has them.
+func TestDialedNames(t *testing.T) {
+	for _, url := range []string{"http://site.example/", "http://site.example:8080/", "http://b\u00fccher.example/", "http://b\u00fccher.example:8080/", "http://[::1]/", "http://127.0.0.1:1/"} {
+		var dialed []string
+		tr := newTransport(t)
+		tr.Other.DialContext = func(_ context.Context, network, addr string) (net.Conn, error) {
+			dialed = append(dialed, network+" "+addr)
+			return nil, errors.New("nobody there")
+		}
+		for _, rt := range []http.RoundTripper{tr, tr.Other} {
+			if _, err := rt.RoundTrip(request(t, "GET", url)); err == nil {
+				t.Error("an answer from nobody")
+			}
+		}
+		if len(dialed) != 2 || dialed[0] != dialed[1] {
+			t.Errorf("%s: dialed %q", url, dialed)
+		}
+	}
+}
+
 // One connection serves one request after the other.
 func TestReuse(t *testing.T) {
 	tr, u := newTransport(t), play(t, says(ok))
