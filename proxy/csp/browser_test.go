@@ -29,6 +29,7 @@ type site struct {
 	mu              sync.Mutex
 	enforce, report []string
 	body            string
+	widget          string // the script that Zendesk's loaders are
 }
 
 func newSite(t *testing.T) *site {
@@ -53,16 +54,16 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cache-Control", "no-store")
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
+	case r.URL.Path == "/ekr/snippet.js" || r.Host == "v2.zopim.com" && r.URL.Path == "/":
+		h.Set("Content-Type", "text/javascript")
+		fmt.Fprint(w, s.widget)
 	case r.URL.Path == "/":
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h["Content-Security-Policy"], h["Content-Security-Policy-Report-Only"] = s.enforce, s.report
 		fmt.Fprint(w, s.body)
-	case r.URL.Path == "/loader.js":
-		h.Set("Content-Type", "text/javascript")
-		fmt.Fprint(w, strings.ReplaceAll(widgetScript, "WIDGET", s.at("widget")))
 	case strings.HasSuffix(r.URL.Path, ".js"):
 		h.Set("Content-Type", "text/javascript")
 	case strings.HasSuffix(r.URL.Path, ".css"):
@@ -100,8 +101,8 @@ type visit struct {
 	console    []string // what the browser says about the policies themselves
 }
 
-// browser starts Chromium with every name leading to this machine.
-func browser(t *testing.T) context.Context {
+// browser starts Chromium with every name leading to a port of this machine.
+func browser(t *testing.T, port string) context.Context {
 	t.Helper()
 	path := ""
 	for _, name := range [...]string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
@@ -119,7 +120,7 @@ func browser(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithAllocatorOptions(chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1")))
+		chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1:"+port)))
 	t.Cleanup(cancel)
 	if err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		if _, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{}); err != nil {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -19,23 +20,57 @@ const (
 	pageNonce = "cGFnZQ=="
 	// ourScript does what the injected script does: it asks for a token and creates the loader's element.
 	ourScript = `seen.ours=1;fetch("/__zchat/jwt").then(function(){seen.token=1},function(){});` +
-		`var u="WIDGET/loader.js",s=document.createElement("script");` +
-		`if(window.trustedTypes)u=trustedTypes.createPolicy("` + TrustedTypesPolicy + `",{createScriptURL:function(){return u}}).createScriptURL("");` +
+		`var u="LOADER",s=document.createElement("script");` +
+		`if(window.trustedTypes)u=trustedTypes.createPolicy("` + TrustedTypesPolicy + `",{createScriptURL:String}).createScriptURL(u);` +
 		`s.src=u;document.head.appendChild(s)`
-	// widgetScript does what a widget does, with all that Zendesk documents.
-	widgetScript = `seen.widget=1;
+	// widgetScript does what a widget does, with all places that Zendesk documents for it.
+	widgetScript = `seen.widget=1;seen.parts=0;function part(){seen.parts++}
 var st=document.createElement("style");st.textContent="#w{color:rgb(1,2,3)}";document.head.appendChild(st);
 var e=document.createElement("i");e.id="w";e.setAttribute("style","top:1px");document.documentElement.appendChild(e);
 seen.style=getComputedStyle(e).color=="rgb(1, 2, 3)"&&e.style.top=="1px"?1:0;
-fetch("WIDGET/call").then(function(){seen.call=1},function(){});
-["WIDGET/logo.png","data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"].forEach(function(u,i){
-var p=new Image;p.onload=function(){seen["image"+i]=1};p.src=u});
-var a=new Audio("WIDGET/ping.wav");a.preload="auto";a.load()`
+SCRIPTS.forEach(function(u){var s=document.createElement("script");s.onload=part;s.src=u;document.head.appendChild(s)});
+CONNECTS.forEach(function(u){if(u.indexOf("wss:"))fetch(u).then(part,function(){});else try{new WebSocket(u);part()}catch(e){}});
+IMAGES.forEach(function(u){var p=new Image;p.onload=part;p.src=u=="blob:"?URL.createObjectURL(new Blob(['<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>'],{type:"image/svg+xml"})):u});
+MEDIA.forEach(function(u){var a=new Audio(u);a.preload="auto";a.load();part()})`
 	pageScript = `seen.hashed=1`
 	// watcher runs before anything else of the page, and is not subject to its policy.
 	watcher = `window.seen={};window.violations=[];document.addEventListener("securitypolicyviolation",function(e){
 if(!/favicon/.test(e.blockedURI))violations.push([e.disposition,e.effectiveDirective,e.blockedURI].join(" "))});`
+	dot = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 )
+
+// loaders are where the widgets come from.
+var loaders = map[string]string{
+	"classic": "https://static.zdassets.com/ekr/snippet.js?key=k", "messaging": "https://static.zdassets.com/ekr/snippet.js?key=k", "chat": "https://v2.zopim.com/?k",
+}
+
+// places lists an address for each of a widget's documented sources.
+func places(widget, directive, path string) (out []string) {
+	for source := range strings.FieldsSeq(documented(widget, directive)) {
+		switch {
+		case source == "data:":
+			out = append(out, dot)
+		case source == "blob:":
+			out = append(out, source)
+		default:
+			out = append(out, strings.Replace(source, "*", "a.b", 1)+path)
+		}
+	}
+	return out
+}
+
+// widgetOf is the script of a widget, and how many of its parts must work.
+func widgetOf(widget string) (script string, parts int) {
+	script = widgetScript
+	for name, list := range map[string][]string{
+		"SCRIPTS": places(widget, "script-src", "/part.js"), "CONNECTS": places(widget, "connect-src", "/call"),
+		"IMAGES": places(widget, "img-src", "/logo.png"), "MEDIA": places(widget, "media-src", "/ping.wav"),
+	} {
+		quoted, _ := json.Marshal(list)
+		script, parts = strings.Replace(script, name, string(quoted), 1), parts+len(list)
+	}
+	return script, parts
+}
 
 // probe is something that a page tries; js starts it after the page has loaded, and an empty js means that it stands in the
 // page's markup.
@@ -89,7 +124,7 @@ func probes(port string) []probe {
 		load("connect-src", "wss://evil.test:"+port+"/socket", socket),
 		load("img-src", at("page")+"/own.png", image),
 		load("img-src", at("evil")+"/evil.png", image),
-		load("img-src", "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7", image),
+		load("img-src", dot, image),
 		load("media-src", at("evil")+"/evil.wav", audio),
 		load("font-src", at("evil")+"/evil.woff", font),
 		load("frame-src", at("evil")+"/frame.html", frame),
@@ -103,7 +138,7 @@ func (p probe) violation(disposition string) string {
 		return disposition + " " + p.in.Directive + " inline"
 	}
 	uri := p.load.URL
-	if scheme, _, _ := strings.Cut(uri, ":"); scheme == "data" {
+	if scheme, _, _ := strings.Cut(uri, ":"); scheme == "data" || scheme == "blob" {
 		uri = scheme // reports hold only the scheme of what is not fetched over a network (CSP3 §5.4)
 	}
 	if p.load.Directive == "frame-src" {
@@ -165,6 +200,24 @@ var chromiumPolicies = [][]string{
 	{"script-src 'unsafe-inline' https://127.0.0.1:PORT; img-src *:PORT; font-src 127.0.0.1; connect-src *.1:PORT"},
 	{"script-src 'unsafe-inline' https://*:PORT; img-src https://*; connect-src *:PORT wss://*:PORT/socket"},
 	{"script-src 'sélf' 'none'; img-src 'none'"},
+	{"script-src 'self' 'url-sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'unsafe-inline'"},
+	{"script-src 'self' 'eval-sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'unsafe-inline'"},
+	{"script-src 'report-sha256' 'self' 'unsafe-inline'; style-src 'report-sha256' 'unsafe-inline'"},
+	{"script-src 'self' 'strict-dynamic-url' 'url-sha384-aaaa' 'HASH'"},
+	{"sandbox allow-scripts allow-same-origin; script-src 'self' 'unsafe-inline'; navigate-to 'none'; plugin-types application/pdf; require-sri-for script style; block-all-mixed-content"},
+	{"script-src\f'self'; img-src\f*; style-src 'unsafe-inline'\f"},
+	{"script-src 'unsafe-inline' 'sha-256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'self'"},
+	{"script-src 'unsafe-inline' 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSu' 'sha384-abcd=' 'sha512-' 'self'; style-src 'unsafe-inline' 'sha256-a'"},
+	{"script-src 'SHA-256-ATTR' 'unsafe-hashes'"},
+	{"script-src 'nonce-NONCE' 'url-sha512-aaaa' *"},
+	{"script-src 'nonce-NONCE' 'strict-dynamic' 'url-sha256-abcd' *; style-src 'url-sha256-a' *; font-src * 'url-sha256-abcd'; media-src 'eval-sha256-abcd' *"},
+	{"script-src 'self' 'unsafe-inline' cdn.test.:PORT evil.test/ http://*.b.wild.test:* https://cdn.test:0PORT"},
+	{"script-src 'nonce-NONCE' 'unsafe-inline'; script-src-elem 'strict-dynamic' 'HASH'; style-src-elem 'self'"},
+	{"script-src 'HASH384-'; img-src 'self' https://EVIL.test:PORT/EVIL.png"},
+	{"worker-src 'self'; script-src 'strict-dynamic' 'nonce-NONCE' 'self'; default-src 'nonce-NONCE' 'unsafe-inline'"},
+	{"default-src 'unsafe-inline' 'self' data: blob: filesystem: mediastream:; img-src *; connect-src *:*"},
+	{"script-src-elem 'none'; default-src * 'unsafe-inline'"},
+	{"script-src-attr 'unsafe-inline'; script-src 'self' 'nonce-NONCE='"},
 	{"style-src 'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'unsafe-inline' https://cdn.test:PORT"},
 }
 
@@ -186,16 +239,20 @@ func sources(entry []string, port string) (enforce, report []string) {
 }
 
 // widgetProbes is what the injected script and the widget do, as probes that the page itself starts.
-func widgetProbes(s *site) []probe {
-	load := func(directive, u string) probe {
-		return probe{load: Load{Directive: directive, URL: u, Origin: s.at("page")}}
+func widgetProbes(s *site, widget string) []probe {
+	all := []probe{{in: Inline{Directive: "style-src-elem", Text: "#w{color:rgb(1,2,3)}"}}, {in: Inline{Directive: "style-src-attr", Text: "top:1px"}}}
+	add := func(directive string, addresses ...string) {
+		for _, u := range addresses {
+			all = append(all, probe{load: Load{Directive: directive, URL: u, Origin: s.at("page")}})
+		}
 	}
-	return []probe{
-		load("connect-src", s.at("page")+"/__zchat/jwt"), load("script-src-elem", s.at("widget")+"/loader.js"),
-		load("connect-src", s.at("widget")+"/call"), load("media-src", s.at("widget")+"/ping.wav"),
-		load("img-src", s.at("widget")+"/logo.png"), load("img-src", "data:image/gif;base64,"),
-		{in: Inline{Directive: "style-src-elem", Text: "#w{color:rgb(1,2,3)}"}}, {in: Inline{Directive: "style-src-attr", Text: "top:1px"}},
-	}
+	add("connect-src", s.at("page")+"/__zchat/jwt")
+	add("script-src-elem", loaders[widget])
+	add("script-src-elem", places(widget, "script-src", "/part.js")...)
+	add("connect-src", places(widget, "connect-src", "/call")...)
+	add("img-src", places(widget, "img-src", "/logo.png")...)
+	add("media-src", places(widget, "media-src", "/ping.wav")...)
+	return all
 }
 
 // allowedToChange tells what a page may do after the patch that it could not before: the widget's own wishes are not only
@@ -207,7 +264,7 @@ func allowedToChange(violation string) bool {
 
 func TestChromium(t *testing.T) {
 	s := newSite(t)
-	ctx := browser(t)
+	ctx := browser(t, s.port)
 	t.Run("header", func(t *testing.T) { testHeaders(t, ctx, s) })
 	t.Run("meta", func(t *testing.T) { testMeta(t, ctx, s) })
 	t.Run("trusted types", func(t *testing.T) { testTrustedTypes(t, ctx, s) })
@@ -217,16 +274,16 @@ func TestChromium(t *testing.T) {
 func spared(i int) bool { return i%8 != 0 && os.Getenv("ZCHATPROXY_TEST_ALL") != "1" }
 
 func testHeaders(t *testing.T, ctx context.Context, s *site) {
-	all, ours := probes(s.port), widgetProbes(s)
-	script := strings.ReplaceAll(ourScript, "WIDGET", s.at("widget"))
-	sum := sha256.Sum256([]byte(script))
-	needs := Needs{ScriptHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]), Widget: "classic", WidgetURL: s.at("widget") + "/loader.js",
-		LoadsWidget: true, Origin: s.at("page")}
+	all := probes(s.port)
 	for i, entry := range chromiumPolicies {
 		if spared(i) {
 			continue
 		}
-		t.Run(strings.Join(entry, " | "), func(t *testing.T) {
+		widget := []string{"classic", "messaging", "chat"}[i%3]
+		t.Run(widget+" "+strings.Join(entry, " | "), func(t *testing.T) {
+			script := strings.ReplaceAll(ourScript, "LOADER", loaders[widget])
+			sum := sha256.Sum256([]byte(script))
+			needs := Needs{ScriptHash: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]), Widget: widget, LoadsWidget: true, Origin: s.at("page")}
 			enforce, report := sources(entry, s.port)
 			before := foreseen(all, enforce, report)
 			s.serve(enforce, report, s.markup("", all))
@@ -236,22 +293,36 @@ func testHeaders(t *testing.T, ctx context.Context, s *site) {
 			}
 
 			r := Patch(enforce, report, needs)
-			styled := !slices.ContainsFunc(Obstacles(r.Enforce, r.Nonce, needs), func(o Obstacle) bool { return o.Stops == "widget-style" })
+			left := Obstacles(r.Enforce, r.Nonce, needs)
+			stopped := func(what string) bool {
+				return slices.ContainsFunc(left, func(o Obstacle) bool { return o.Stops == what })
+			}
+			styled, loaded := !stopped("widget-style"), !stopped("widget-script")
+			ours := widgetProbes(s, widget)
+			if !loaded { // and so does nothing
+				ours = ours[2:4]
+			}
+			parts := 0
+			s.mu.Lock()
+			s.widget, parts = widgetOf(widget)
+			s.mu.Unlock()
 			after := foreseen(slices.Concat(all, ours), r.Enforce, r.ReportOnly)
 			s.serve(r.Enforce, r.ReportOnly, s.markup(element(script, r.Nonce), all))
-			sent := s.open(t, ctx, all, "seen.ours&&seen.token&&seen.widget&&seen.call&&seen.image0&&seen.image1", after)
+			done := fmt.Sprintf("seen.token&&seen.parts===%d", parts)
+			if !loaded {
+				done = "seen.token"
+			}
+			sent := s.open(t, ctx, all, done, after)
 			if diff := diffLines(after, sent.violations); diff != "" {
 				t.Errorf("patched to %q %q (-evaluator +browser):%s", r.Enforce, r.ReportOnly, diff)
 			}
-			for _, what := range [...]string{"ours", "token", "widget", "call", "image0", "image1"} {
-				if sent.seen[what] != 1 {
-					t.Errorf("patched to %q: %s did not work", r.Enforce, what)
-				}
+			if sent.seen["ours"] != 1 || sent.seen["token"] != 1 || loaded && sent.seen["parts"] != parts || !loaded && sent.seen["widget"] == 1 {
+				t.Errorf("patched to %q: worked %v, want all %d parts, if any: %v", r.Enforce, sent.seen, parts, loaded)
 			}
-			if got := sent.seen["style"] == 1; got != styled {
+			if got := sent.seen["style"] == 1; loaded && got != styled {
 				t.Errorf("patched to %q: the widget's styles work: %v, want %v", r.Enforce, got, styled)
 			}
-			checkOnlyLoss(t, came.violations, sent.violations, styled)
+			checkOnlyLoss(t, came.violations, sent.violations, styled, loaded)
 			for _, line := range sent.console {
 				if !strings.Contains(line, "violates the") && !slices.Contains(came.console, line) {
 					t.Errorf("patched to %q, the browser says: %s", r.Enforce, line)
@@ -261,14 +332,15 @@ func testHeaders(t *testing.T, ctx context.Context, s *site) {
 	}
 }
 
-// checkOnlyLoss compares the violations of the page as it comes and as it is sent: none new but of styles that no patch can
+// checkOnlyLoss compares the violations of the page as it comes and as it is sent: none new but of what no patch can
 // allow, none gone but those that the widget's wishes take along.
-func checkOnlyLoss(t *testing.T, came, sent []string, styled bool) {
+func checkOnlyLoss(t *testing.T, came, sent []string, styled, loaded bool) {
 	t.Helper()
 	for _, line := range strings.Split(diffLines(came, sent), "\n") {
 		change, violation, _ := strings.Cut(line, " ")
 		ok := change == "" || change == "-" && allowedToChange(violation) ||
-			change == "+" && !styled && strings.HasSuffix(violation, " inline") && strings.Contains(violation, " style-src-")
+			change == "+" && !styled && strings.HasSuffix(violation, " inline") && strings.Contains(violation, " style-src-") ||
+			change == "+" && !loaded && strings.Contains(violation, " script-src-elem https://static.zdassets.com/")
 		if !ok {
 			t.Errorf("violation %s", line)
 		}
@@ -309,10 +381,9 @@ func diffLines(want, got []string) string {
 // testMeta has the browser judge policies in <meta> elements behind the script's element: what MetaObstacles
 // foresees for later requests is what happens.
 func testMeta(t *testing.T, ctx context.Context, s *site) {
-	ours := widgetProbes(s)
-	token := probe{load: ours[0].load, js: `fetch("/__zchat/jwt").catch(function(){})`}
-	image := probe{load: ours[4].load, js: `new Image().src="` + s.at("widget") + `/logo.png"`}
-	needs := Needs{Widget: "classic", WidgetURL: s.at("widget") + "/loader.js", Origin: s.at("page")}
+	token := probe{load: Load{Directive: "connect-src", URL: s.at("page") + "/__zchat/jwt", Origin: s.at("page")}, js: `fetch("/__zchat/jwt").catch(function(){})`}
+	image := probe{load: Load{Directive: "img-src", URL: "https://static.zdassets.com/logo.png", Origin: s.at("page")}, js: `new Image().src="https://static.zdassets.com/logo.png"`}
+	needs := Needs{Widget: "classic", Origin: s.at("page")}
 	for i, policies := range [][]string{
 		{"connect-src 'none'"},
 		{"default-src 'self' 'unsafe-inline'"},
@@ -350,8 +421,11 @@ func testMeta(t *testing.T, ctx context.Context, s *site) {
 
 // testTrustedTypes compares what Patch says about Trusted Types with whether the script can load the widget.
 func testTrustedTypes(t *testing.T, ctx context.Context, s *site) {
-	script := strings.ReplaceAll(ourScript, "WIDGET", s.at("widget"))
-	needs := Needs{Widget: "classic", WidgetURL: s.at("widget") + "/loader.js", LoadsWidget: true, Origin: s.at("page")}
+	script := strings.ReplaceAll(ourScript, "LOADER", loaders["classic"])
+	needs := Needs{Widget: "classic", LoadsWidget: true, Origin: s.at("page")}
+	s.mu.Lock()
+	s.widget = "seen.widget=1"
+	s.mu.Unlock()
 	for i, policies := range [][]string{
 		{"require-trusted-types-for 'script'"},
 		{"require-trusted-types-for 'script'; trusted-types default zchatproxy"},

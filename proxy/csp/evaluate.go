@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
+	"slices"
 	"strings"
 )
 
@@ -62,7 +63,8 @@ func (l List) AllowsInline(in Inline) bool {
 }
 
 // allowsLoad applies the directive's list to a request. Scripts, and the workers whose fate the script directives decide,
-// may also come by a nonce or by 'strict-dynamic' (§6.7.1.1); styles by a nonce (§6.1.14.1).
+// may also come by a nonce or by 'strict-dynamic' (§6.7.1.1); styles by a nonce (§6.1.14.1). What the hash of an
+// address allows is left out.
 func (d *directive) allowsLoad(r Load, t, self target) bool {
 	byScript := strings.HasPrefix(r.Directive, "script-src") || r.Directive == "worker-src" && (d.name == "script-src" || d.name == "default-src")
 	if byScript || strings.HasPrefix(r.Directive, "style-src") {
@@ -73,7 +75,7 @@ func (d *directive) allowsLoad(r Load, t, self target) bool {
 	if byScript && d.list.hasKeyword("'strict-dynamic'") {
 		return !r.ParserInserted
 	}
-	return d.list.matches(t, self, r.Redirected)
+	return !d.list.hasURLHash() && d.list.matches(t, self, r.Redirected)
 }
 
 // list is a directive's value: source expressions as they came.
@@ -109,6 +111,11 @@ func (l list) hasKeyword(keyword string) bool {
 // allowsAllInline is CSP3 §6.7.3.2: 'unsafe-inline' counts only where there is neither nonce nor hash nor, for scripts,
 // 'strict-dynamic'.
 func (l list) allowsAllInline(effective string) bool {
+	return l.allowsAllInlineBut(effective, isHash)
+}
+
+// allowsAllInlineBut is allowsAllInline where isHash says what a hash is.
+func (l list) allowsAllInlineBut(effective string, isHash func(token string) bool) bool {
 	unsafe := false
 	for _, token := range l {
 		switch {
@@ -133,12 +140,7 @@ func (l list) allowsInline(effective, nonce, text string) bool {
 	if attribute && !l.hasKeyword("'unsafe-hashes'") {
 		return false
 	}
-	for _, token := range l {
-		if isHash(token) && hashMatches(token, text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l, func(token string) bool { return hashMatches(token, text) })
 }
 
 func (l list) hasNonce(nonce string) bool {
@@ -153,17 +155,14 @@ func (l list) hasNonce(nonce string) bool {
 	return false
 }
 
-// hasHash reports whether the list has this hash source ("sha256-…", no quotes), in either alphabet of base64.
+// hasHash reports whether the list has this hash source ("sha256-…" or "sha-256-…", no quotes), in either alphabet of
+// base64.
 func (l list) hasHash(hash string) bool {
-	if hash == "" {
-		return false
-	}
-	for _, token := range l {
-		if isHash(token) && sameHash(token[1:len(token)-1], hash) {
-			return true
-		}
-	}
-	return false
+	want, ok := parseHash("'" + hash + "'")
+	return ok && slices.ContainsFunc(l, func(token string) bool {
+		have, ok := parseHash(token)
+		return ok && have.old == want.old && have.algorithm == want.algorithm && sameBase64(have.digest, want.digest)
+	})
 }
 
 // nonceOf returns the nonce of a nonce-source, and "" for everything else. What is not base64 in form, such as a template
@@ -179,15 +178,45 @@ func nonceOf(token string) string {
 	return ""
 }
 
-// isHash reports a hash-source: 'sha256-…', 'sha384-…' or 'sha512-…' in quotes.
-func isHash(token string) bool {
-	const prefix = "'sha256-"
-	if len(token) <= len(prefix)+1 || token[len(token)-1] != '\'' || token[len(prefix)-1] != '-' {
-		return false
+// hash is a hash-source (CSP3 §2.3.1).
+type hash struct {
+	algorithm string // "256", "384" or "512"
+	digest    string // base64
+	old       bool   // spelled 'sha-256-…', which Chromium takes for the same, and others for nothing
+}
+
+// parseHash reads 'sha256-…' and its kin, in quotes. Where the digest cannot be decoded it is false, as in Chromium: a
+// script that 'unsafe-inline' lets run must not be stopped by a hash put beside what only looks like one.
+func parseHash(token string) (h hash, ok bool) {
+	const prefix = "'sha"
+	if len(token) < len(prefix)+len("256-'") || !strings.EqualFold(token[:len(prefix)], prefix) || token[len(token)-1] != '\'' {
+		return h, false
 	}
-	algorithm := token[1 : len(prefix)-1]
-	known := strings.EqualFold(algorithm, "sha256") || strings.EqualFold(algorithm, "sha384") || strings.EqualFold(algorithm, "sha512")
-	return token[0] == '\'' && known && isBase64(token[len(prefix):len(token)-1])
+	rest := token[len(prefix) : len(token)-1]
+	rest, h.old = strings.CutPrefix(rest, "-")
+	h.algorithm, h.digest, _ = strings.Cut(rest, "-")
+	known := h.algorithm == "256" || h.algorithm == "384" || h.algorithm == "512"
+	return h, known && isDigest(h.digest)
+}
+
+func isHash(token string) bool {
+	_, ok := parseHash(token)
+	return ok
+}
+
+// isNewHash reports a hash-source that every browser takes for one.
+func isNewHash(token string) bool {
+	h, ok := parseHash(token)
+	return ok && !h.old
+}
+
+// hasURLHash reports a list with the hash of a script's address in it, 'url-sha256-…'. Chromium heeds no place beside one,
+// in any directive; browsers that do not know such hashes go by the places.
+func (l list) hasURLHash() bool {
+	const prefix = "'url-"
+	return slices.ContainsFunc(l, func(token string) bool {
+		return len(token) > len(prefix) && strings.EqualFold(token[:len(prefix)], prefix) && isNewHash("'"+token[len(prefix):])
+	})
 }
 
 // isBase64 is the base64-value of CSP3 §2.3.1: either alphabet, padding optional.
@@ -204,27 +233,31 @@ func isBase64(s string) bool {
 	return true
 }
 
+// isDigest reports base64 that stands for whole bytes, with no more padding than it needs.
+func isDigest(s string) bool {
+	body := len(strings.TrimRight(s, "="))
+	return isBase64(s) && body%4 != 1 && (len(s) == body || body%4 != 0 && len(s) <= body+4-body%4)
+}
+
 // hashMatches compares a hash-source with the digest of text.
 func hashMatches(token, text string) bool {
+	h, ok := parseHash(token)
+	if !ok {
+		return false
+	}
 	var sum []byte
-	switch algorithm := strings.ToLower(token[1:7]); algorithm {
-	case "sha256":
+	switch h.algorithm {
+	case "256":
 		s := sha256.Sum256([]byte(text))
 		sum = s[:]
-	case "sha384":
+	case "384":
 		s := sha512.Sum384([]byte(text))
 		sum = s[:]
 	default:
 		s := sha512.Sum512([]byte(text))
 		sum = s[:]
 	}
-	return sameBase64(token[len("'sha256-"):len(token)-1], base64.StdEncoding.EncodeToString(sum))
-}
-
-// sameHash compares "sha256-…" with "sha256-…": the algorithm's letter case and the alphabet do not matter.
-func sameHash(a, b string) bool {
-	const prefix = len("sha256-")
-	return len(a) > prefix && len(b) > prefix && strings.EqualFold(a[:prefix], b[:prefix]) && sameBase64(a[prefix:], b[prefix:])
+	return sameBase64(h.digest, base64.StdEncoding.EncodeToString(sum))
 }
 
 func sameBase64(a, b string) bool {

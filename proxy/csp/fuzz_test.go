@@ -47,11 +47,11 @@ func FuzzParse(f *testing.F) {
 		parsed := Parse([]string{field})
 		for range 10 {
 			load := Load{Directive: pick(r, loadKinds), URL: pick(r, someURLs), Origin: pick(r, someOrigins), Nonce: pick(r, someNonces)}
-			if got, want := parsed.AllowsLoad(load), naiveAllowsLoad([]string{field}, load); got != want {
+			if got, want := parsed.AllowsLoad(load), naiveAllowsLoad([]string{field}, load, asChromium); got != want {
 				t.Errorf("%q: AllowsLoad(%+v) = %v, the naive evaluator says %v", field, load, got, want)
 			}
 			in := Inline{Directive: pick(r, inlineKinds), Text: pick(r, someScripts), Nonce: pick(r, someNonces)}
-			if got, want := parsed.AllowsInline(in), naiveAllowsInline([]string{field}, in); got != want {
+			if got, want := parsed.AllowsInline(in), naiveAllowsInline([]string{field}, in, asChromium); got != want {
 				t.Errorf("%q: AllowsInline(%+v) = %v, the naive evaluator says %v", field, in, got, want)
 			}
 		}

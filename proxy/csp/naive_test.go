@@ -15,11 +15,19 @@ import (
 // expression over the URL, policies are read with regular expressions, and nothing is shared with the product. It is slow,
 // and meant to be read against the specification.
 
+// reading is how browsers read what the specification leaves to them.
+type reading int
+
+const (
+	asChromium reading = iota // knows an old spelling of hashes, and hashes of addresses
+	asOthers                  // ignores both
+)
+
 var (
 	naiveHost    = regexp.MustCompile(`^(?:([A-Za-z][A-Za-z0-9+.-]*)://)?((?:\*|(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?))(?::([0-9]+|\*))?(/[^?#]*)?$`)
 	naiveScheme  = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*):$`)
 	naiveNonce   = regexp.MustCompile(`^'(?i:nonce)-([A-Za-z0-9+/_-]+={0,2})'$`)
-	naiveHash    = regexp.MustCompile(`^'((?i:sha(?:256|384|512)))-([A-Za-z0-9+/_-]+={0,2})'$`)
+	naiveHash    = regexp.MustCompile(`^'(?i:(url-)?(sha-?)(256|384|512))-([A-Za-z0-9+/_-]+(={0,2}))'$`)
 	naiveSpace   = regexp.MustCompile(`[\t\n\f\r ]+`)
 	naiveOutside = regexp.MustCompile(`[^\x00-\x7f]`)
 )
@@ -97,7 +105,23 @@ func naiveNonces(value []string) (out []string) {
 	return out
 }
 
-func naiveAllowsLoad(fields []string, r Load) bool {
+// naiveHashes lists the hashes of scripts themselves, or of their addresses: the algorithms, and the digests as bytes.
+func naiveHashes(value []string, of string, how reading) (out [][2]string) {
+	for _, token := range value {
+		m := naiveHash.FindStringSubmatch(token)
+		if m == nil || strings.ToLower(m[1]) != of || how == asOthers && (of != "" || strings.HasSuffix(m[2], "-")) {
+			continue
+		}
+		digits := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(m[4], "="))
+		raw, err := base64.RawStdEncoding.DecodeString(digits)
+		if most := (3 - len(raw)%3) % 3; err == nil && len(m[5]) <= most {
+			out = append(out, [2]string{m[3], string(raw)})
+		}
+	}
+	return out
+}
+
+func naiveAllowsLoad(fields []string, r Load, how reading) bool {
 	for _, p := range naiveParse(fields) {
 		name, value, ok := p.decides(r.Directive)
 		if !ok {
@@ -112,6 +136,9 @@ func naiveAllowsLoad(fields []string, r Load) bool {
 				return false
 			}
 			continue
+		}
+		if len(naiveHashes(value, "url-", how)) > 0 {
+			return false
 		}
 		if !slices.ContainsFunc(value, func(token string) bool { return naiveMatches(token, r.URL, r.Origin, r.Redirected) }) {
 			return false
@@ -235,22 +262,22 @@ func naiveSelf(self, own, scheme, whole string) bool {
 	return port == ownPort || ownPort == defaults[own] && port == defaults[scheme]
 }
 
-func naiveAllowsInline(fields []string, in Inline) bool {
+func naiveAllowsInline(fields []string, in Inline, how reading) bool {
 	for _, p := range naiveParse(fields) {
 		_, value, ok := p.decides(in.Directive)
 		if !ok {
 			continue
 		}
 		attribute := strings.HasSuffix(in.Directive, "attr")
-		hashed := slices.ContainsFunc(value, naiveHash.MatchString)
+		hashes := naiveHashes(value, "", how)
 		dynamic := strings.HasPrefix(in.Directive, "script") && naiveHas(value, "'strict-dynamic'")
-		if naiveHas(value, "'unsafe-inline'") && !hashed && !dynamic && len(naiveNonces(value)) == 0 {
+		if naiveHas(value, "'unsafe-inline'") && len(hashes) == 0 && !dynamic && len(naiveNonces(value)) == 0 {
 			continue
 		}
 		if !attribute && in.Nonce != "" && slices.Contains(naiveNonces(value), in.Nonce) {
 			continue
 		}
-		if (!attribute || naiveHas(value, "'unsafe-hashes'")) && slices.ContainsFunc(value, func(token string) bool { return naiveDigest(token, in.Text) }) {
+		if (!attribute || naiveHas(value, "'unsafe-hashes'")) && slices.ContainsFunc(hashes, func(h [2]string) bool { return naiveDigest(h[0], in.Text) == h[1] }) {
 			continue
 		}
 		return false
@@ -258,13 +285,7 @@ func naiveAllowsInline(fields []string, in Inline) bool {
 	return true
 }
 
-func naiveDigest(token, text string) bool {
-	m := naiveHash.FindStringSubmatch(token)
-	if m == nil {
-		return false
-	}
+func naiveDigest(algorithm, text string) string {
 	a, b, c := sha256.Sum256([]byte(text)), sha512.Sum384([]byte(text)), sha512.Sum512([]byte(text))
-	sum := map[string][]byte{"sha256": a[:], "sha384": b[:], "sha512": c[:]}[strings.ToLower(m[1])]
-	return m[2] == base64.StdEncoding.EncodeToString(sum) || m[2] == base64.URLEncoding.EncodeToString(sum) ||
-		strings.NewReplacer("-", "+", "_", "/").Replace(m[2]) == base64.StdEncoding.EncodeToString(sum)
+	return string(map[string][]byte{"256": a[:], "384": b[:], "512": c[:]}[algorithm])
 }

@@ -82,7 +82,7 @@ func (p *Policy) obstacle(d *directive, stops string) Obstacle {
 
 // loadObstacles appends what the policy stops of the script's and the widget's work.
 func (d *demand) loadObstacles(found []Obstacle, p *Policy) []Obstacle {
-	if g := p.governing("connect-src"); g != nil && !d.allowsTokenRoute(g.list) {
+	if g := p.governing("connect-src"); g != nil && (g.list.hasURLHash() || !d.allowsTokenRoute(g.list)) {
 		found = append(found, p.obstacle(g, "token-route"))
 	}
 	for _, part := range [...]struct{ effective, sources, stops string }{
@@ -95,7 +95,7 @@ func (d *demand) loadObstacles(found []Obstacle, p *Policy) []Obstacle {
 		if g == nil || part.effective == "script-src-elem" && g.list.hasKeyword("'strict-dynamic'") {
 			continue
 		}
-		if len(d.missing(nil, g.list, part.sources)) > 0 || d.loader == "'none'" {
+		if d.widget && g.list.hasURLHash() || len(d.missing(nil, g.list, part.sources)) > 0 || d.loader == "'none'" {
 			found = append(found, p.obstacle(g, part.stops))
 		}
 	}

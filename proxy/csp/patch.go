@@ -70,8 +70,17 @@ func (d *demand) satisfied(fields [][]Policy, nonce string) (n int) {
 
 // admits reports whether l lets the injected element run when it carries nonce.
 func (d *demand) admits(l list, nonce string) bool {
-	return l.allowsAllInline("script-src-elem") || l.hasNonce(nonce) || l.hasHash(d.ScriptHash)
+	return l.allowsAllInline("script-src-elem") || l.hasNonce(nonce) || l.hasHash(d.ScriptHash) || l.hasOldHashes() && l.hasHash(oldHash(d.ScriptHash))
 }
+
+// hasOldHashes reports a list whose 'unsafe-inline' counts only where old spellings of hashes do not. A hash in the
+// new spelling would end it everywhere, and with it the page's own scripts.
+func (l list) hasOldHashes() bool {
+	return !l.allowsAllInline("script-src-elem") && l.allowsAllInlineBut("script-src-elem", isNewHash)
+}
+
+// oldHash spells "sha256-…" as "sha-256-…".
+func oldHash(hash string) string { return strings.Replace(hash, "sha", "sha-", 1) }
 
 // blocked names what no edit can help against.
 func (d *demand) blocked(enforced [][]Policy, nonce string) string {
@@ -172,7 +181,11 @@ func (d *demand) plan(p *Policy, nonce string) plan {
 	if g := p.governing("script-src-elem"); g != nil {
 		var add []string
 		if !d.admits(g.list, nonce) && d.ScriptHash != "" { // without a hash, a report cannot be helped
-			add = append(add, "'"+d.ScriptHash+"'")
+			source := d.ScriptHash
+			if g.list.hasOldHashes() {
+				source = oldHash(source)
+			}
+			add = append(add, "'"+source+"'")
 		}
 		if !g.list.hasKeyword("'strict-dynamic'") {
 			add = d.missing(add, g.list, "script-src")

@@ -15,7 +15,7 @@ var (
 	someDirectives = strings.Fields("default-src default-src script-src script-src script-src-elem script-src-attr style-src style-src-elem style-src-attr connect-src " +
 		"img-src media-src font-src worker-src child-src frame-src object-src Script-Src report-uri sandbox trusted-types require-trusted-types-for upgrade-insecure-requests x")
 	someSources = strings.Fields("'self' 'SELF' 'none' 'none' * https: http: wss: ws: data: blob: 'unsafe-inline' 'unsafe-inline' 'Unsafe-Inline' 'unsafe-eval' 'strict-dynamic' " +
-		"'unsafe-hashes' 'report-sample' 'nonce-AAAA' 'nonce-BBBB' 'nonce-' 'nonce-{}' 'sha256-" + hashOfEvil + "' '" + scriptHash + "' 'sha512-short' " +
+		"'unsafe-hashes' 'report-sample' 'nonce-AAAA' 'nonce-BBBB' 'nonce-' 'nonce-{}' 'sha256-" + hashOfEvil + "' '" + scriptHash + "' 'sha512-short' 'sha384-shorter' 'sha-256-abcd' 'sha-256-abcd' 'url-sha256-abcd' 'URL-sha512-a' " +
 		"www.example.com https://www.example.com https://www.example.com/__zchat/ https://www.example.com/api http://www.example.com:80 *.example.com *:* *:8443 " +
 		"https://*.zdassets.com *.zopim.com wss://*.zopim.com https://*.zendesk.com:443 https://*.zendesk.com/ https://static.zdassets.com *.com *.io https://*.ingest.sentry.io " +
 		"http://*.zendesk.com:80 https://cdn.example.net/lib/ cdn.example.net:8443 allow-scripts allow-same-origin zchatproxy 'script' é 127.0.0.1 a:b:c /path ' https://")
@@ -93,11 +93,11 @@ func TestEvaluatorAgreesWithTheNaiveOne(t *testing.T) {
 		for range 30 {
 			load := Load{Directive: pick(r, loadKinds), URL: pick(r, someURLs), Origin: pick(r, append([]string{""}, someOrigins...)), Nonce: pick(r, someNonces),
 				ParserInserted: r.IntN(2) == 0, Redirected: r.IntN(4) == 0}
-			if got, want := list.AllowsLoad(load), naiveAllowsLoad(fields, load); got != want {
+			if got, want := list.AllowsLoad(load), naiveAllowsLoad(fields, load, asChromium); got != want {
 				return fmt.Errorf("%q: AllowsLoad(%+v) = %v, the naive evaluator says %v", fields, load, got, want)
 			}
 			in := Inline{Directive: pick(r, inlineKinds), Text: pick(r, someScripts), Nonce: pick(r, someNonces)}
-			if got, want := list.AllowsInline(in), naiveAllowsInline(fields, in); got != want {
+			if got, want := list.AllowsInline(in), naiveAllowsInline(fields, in, asChromium); got != want {
 				return fmt.Errorf("%q: AllowsInline(%+v) = %v, the naive evaluator says %v", fields, in, got, want)
 			}
 		}
@@ -133,15 +133,17 @@ func checkPatch(r *rand.Rand, enforce, report []string, n Needs) error {
 		}
 		return nil
 	}
-	if err := checkWorks(got.Enforce, got.Nonce, n, false); err != nil {
-		return fmt.Errorf("%q patched to %q: %w", enforce, got.Enforce, err)
-	}
-	if err := checkWorks(got.ReportOnly, got.Nonce, n, true); err != nil {
-		return fmt.Errorf("report-only %q patched to %q: %w", report, got.ReportOnly, err)
-	}
-	for _, pair := range [...][2][]string{{enforce, got.Enforce}, {report, got.ReportOnly}} {
-		if err := checkOnlyNeeded(r, pair[0], pair[1], n); err != nil {
-			return fmt.Errorf("%q patched to %q: %w", pair[0], pair[1], err)
+	for _, how := range [...]reading{asChromium, asOthers} {
+		if err := checkWorks(got.Enforce, got.Nonce, n, false, how); err != nil {
+			return fmt.Errorf("%q patched to %q, read in way %d: %w", enforce, got.Enforce, how, err)
+		}
+		if err := checkWorks(got.ReportOnly, got.Nonce, n, true, how); err != nil {
+			return fmt.Errorf("report-only %q patched to %q, read in way %d: %w", report, got.ReportOnly, how, err)
+		}
+		for _, pair := range [...][2][]string{{enforce, got.Enforce}, {report, got.ReportOnly}} {
+			if err := checkOnlyNeeded(r, pair[0], pair[1], n, how); err != nil {
+				return fmt.Errorf("%q patched to %q, read in way %d: %w", pair[0], pair[1], how, err)
+			}
 		}
 	}
 	return nil
@@ -163,24 +165,33 @@ func checkKept(before, after string) error {
 var noNone = regexp.MustCompile(`(?i)'none'`)
 
 // checkWorks asks the naive evaluator whether what the patch is for is allowed.
-func checkWorks(fields []string, nonce string, n Needs, reportOnly bool) error {
+func checkWorks(fields []string, nonce string, n Needs, reportOnly bool, how reading) error {
 	element := Inline{Directive: "script-src-elem", Text: scriptText, Nonce: nonce}
-	if (n.ScriptHash != "" || !reportOnly) && !naiveAllowsInline(fields, element) {
+	if (n.ScriptHash != "" || !reportOnly) && !naiveAllowsInline(fields, element, how) {
 		return fmt.Errorf("the script is stopped")
 	}
 	origin := n.Origin
 	if origin == "" {
 		origin = "https://shop.example.org:444"
 	}
-	if token := (Load{Directive: "connect-src", URL: origin + "/__zchat/jwt", Origin: origin}); !naiveAllowsLoad(fields, token) {
+	token := Load{Directive: "connect-src", URL: origin + "/__zchat/jwt", Origin: origin}
+	if !naiveAllowsLoad(fields, token, how) && !hashesAddresses(fields, "connect-src", how) {
 		return fmt.Errorf("the token route is stopped")
 	}
 	for _, load := range widgetLoads(n, origin) {
-		if !naiveAllowsLoad(fields, load) {
+		if !naiveAllowsLoad(fields, load, how) && !hashesAddresses(fields, load.Directive, how) {
 			return fmt.Errorf("the widget is stopped from %+v", load)
 		}
 	}
 	return nil
+}
+
+// hashesAddresses tells whether a list has hashes of addresses in it, where no patch can help.
+func hashesAddresses(fields []string, directive string, how reading) bool {
+	return slices.ContainsFunc(naiveParse(fields), func(p naivePolicy) bool {
+		_, value, _ := p.decides(directive)
+		return len(naiveHashes(value, "url-", how)) > 0
+	})
 }
 
 // widgetLoads lists a request for each of the widget's documented sources.
@@ -205,14 +216,14 @@ func widgetLoads(n Needs, origin string) (loads []Load) {
 }
 
 // checkOnlyNeeded compares what random requests and inline code may do before and after.
-func checkOnlyNeeded(r *rand.Rand, before, after []string, n Needs) error {
+func checkOnlyNeeded(r *rand.Rand, before, after []string, n Needs, how reading) error {
 	origin := n.Origin
 	if origin == "" {
 		origin = pick(r, someOrigins)
 	}
 	for range 25 {
 		load := Load{Directive: pick(r, loadKinds), URL: pick(r, someURLs), Origin: origin, Nonce: pick(r, someNonces), ParserInserted: r.IntN(2) == 0, Redirected: r.IntN(4) == 0}
-		was, is := naiveAllowsLoad(before, load), naiveAllowsLoad(after, load)
+		was, is := naiveAllowsLoad(before, load, how), naiveAllowsLoad(after, load, how)
 		if was && !is {
 			return fmt.Errorf("no longer allows %+v", load)
 		}
@@ -220,7 +231,7 @@ func checkOnlyNeeded(r *rand.Rand, before, after []string, n Needs) error {
 			return fmt.Errorf("now allows %+v", load)
 		}
 		in := Inline{Directive: pick(r, inlineKinds), Text: pick(r, someScripts), Nonce: pick(r, someNonces)}
-		was, is = naiveAllowsInline(before, in), naiveAllowsInline(after, in)
+		was, is = naiveAllowsInline(before, in, how), naiveAllowsInline(after, in, how)
 		ours := in.Directive == "script-src-elem" && in.Text == scriptText || strings.HasPrefix(in.Directive, "style") && n.Widget != "" ||
 			in.Directive == "script-src-attr" && in.Text == scriptText // 'unsafe-hashes' takes our text for a handler too
 		if was && !is || is && !was && !ours {
