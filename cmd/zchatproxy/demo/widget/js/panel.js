@@ -6,7 +6,7 @@ const titles = { classic: 'Web Widget (Classic)', messaging: 'Messaging', chat: 
 const css = `
 :host { all: initial; position: fixed; right: 20px; bottom: 20px; z-index: 2147483000; color-scheme: light; }
 * { box-sizing: border-box; margin: 0; font: 13px/1.45 system-ui, "Segoe UI", Roboto, sans-serif; }
-.card { width: 324px; max-height: calc(100vh - 40px); color: #1f2a37; background: #fff; border-radius: 14px; overflow: auto;
+.card { width: 324px; max-width: calc(100vw - 40px); max-height: calc((100vh - 40px) / var(--larger, 1)); zoom: var(--larger, 1); color: #1f2a37; background: #fff; border-radius: 14px; overflow: auto;
   box-shadow: 0 0 0 1px rgb(15 23 42 / 8%), 0 12px 32px rgb(15 23 42 / 22%); }
 header { display: flex; align-items: center; gap: 10px; padding: 11px 14px; color: #fff; background: #03363d; }
 header b { font-weight: 600; flex: 1; }
@@ -16,10 +16,10 @@ header button { font-size: 17px; line-height: 1; padding: 4px 7px; border-radius
 header button:hover { background: rgb(255 255 255 / 14%); }
 .card.small main { display: none; }
 .visitor { display: flex; gap: 12px; padding: 14px; align-items: center; }
-.face { flex: none; width: 42px; height: 42px; border-radius: 50%; display: grid; place-items: center; font-size: 16px;
+.face { flex: none; width: 42px; height: 42px; border-radius: 50%; display: grid; place-items: center; font-size: 15px;
   font-weight: 600; color: #fff; background: #94a3b8; position: relative; }
 .authenticated .face { background: #17494d; }
-.authenticated .face::after { content: "\\2713"; position: absolute; right: -3px; bottom: -3px; width: 18px; height: 18px;
+.authenticated .face::after { content: "\\2713"; position: absolute; right: -6px; bottom: -4px; width: 18px; height: 18px;
   border-radius: 50%; border: 2px solid #fff; background: #038153; font-size: 10px; line-height: 14px; text-align: center; }
 .connecting .face { opacity: .5; }
 .name { font-size: 15px; font-weight: 600; overflow-wrap: anywhere; }
@@ -50,8 +50,9 @@ function replace(parent, children) {
 }
 
 function initials(name) {
-  const parts = name.split(/\s+/);
-  return (parts[0].slice(0, 1) + (parts.length > 1 ? parts[parts.length - 1].slice(0, 1) : '')).toUpperCase() || '?';
+  const parts = name.trim().split(/\s+/);
+  const first = (part) => String.fromCodePoint(part.codePointAt(0) || 63);
+  return (first(parts[0]) + (parts.length > 1 ? first(parts[parts.length - 1]) : '')).toUpperCase();
 }
 
 function rows(agent) {
@@ -80,18 +81,37 @@ function attach(agent) {
   input.setAttribute('aria-label', input.placeholder);
   const form = element('form', '', input, element('button', '', 'Send'));
   const log = element('ol');
-  const fold = element('button', '', '–');
+  const fold = element('button');
   fold.type = 'button';
-  fold.setAttribute('aria-label', 'Fold');
   const visitor = element('div', 'visitor', face, element('div', '', name, status));
   const main = element('main', '', visitor, details, chat, form, log);
   const title = element('b', '', 'What the agent sees', element('small', '', titles[agent.widget] + ', stand-in'));
   const card = element('section', 'card', element('header', '', title, fold), main);
   root.appendChild(card);
 
+  const foldStore = createStore('folded'); // the next page is to stay as uncovered
+  function show(folded) {
+    card.classList.toggle('small', folded);
+    fold.textContent = folded ? '+' : '–';
+    fold.setAttribute('aria-label', folded ? 'Unfold' : 'Fold');
+    fold.setAttribute('aria-expanded', String(!folded));
+  }
   fold.addEventListener('click', function () {
-    card.classList.toggle('small');
+    const folded = !card.classList.contains('small');
+    foldStore.save(folded ? ['yes'] : []);
+    show(folded);
   });
+  show(foldStore.load()[0] === 'yes');
+
+  // Phones lay out pages of old at three times their own width, and nobody could read this.
+  function fit() {
+    const larger = Math.min(innerWidth / screen.width, 3);
+    host.style.setProperty('--larger', larger > 1.2 ? larger.toFixed(2) : '1');
+  }
+  addEventListener('resize', fit);
+  addEventListener('load', fit);
+  fit();
+
   form.addEventListener('submit', function (event) {
     event.preventDefault();
     if (input.value) agent.send(input.value);
