@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"zchatproxy/proxy"
@@ -45,9 +46,11 @@ type proxied struct {
 	policy policy
 	tag    bool // the page loads the widget itself; otherwise the proxy does
 
-	extra    string // more for the page's own script to do
-	settings string // the proxy's for the site
-	behind   string // the site's own address
+	extra    string       // more for the page's own script to do
+	settings string       // the proxy's for the site
+	itself   bool         // the site itself knows who is there, and says so at /whoami
+	behind   string       // the site's own address
+	asked    atomic.Int32 // how often the token route was asked
 }
 
 // newProxied makes one that is yet to be started.
@@ -83,6 +86,10 @@ func (s *proxied) start(t *testing.T) {
 		config.HelpCenterSecret = signer.NewSecret(secret)
 	case "messaging":
 		config.KeyID = "k"
+	}
+	if s.itself {
+		config.Identity = identity.Config{Preset: "upstream", IDHeader: "X-Site-User", EmailHeader: "X-Site-Email", NameHeader: "X-Site-Name", EmailVerified: true}
+		config.IdentityPath = "/whoami"
 	}
 	handler, err := proxy.New(proxy.Config{Trusted: peers, Sites: []proxy.Site{config}})
 	if err != nil {
@@ -135,6 +142,10 @@ func (s *proxied) gateway(t *testing.T, behind string) http.Handler {
 		setSession(w, r.PathValue("who"))
 		through.ServeHTTP(w, r)
 	})
+	mux.HandleFunc("/__zchat/", func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
+		through.ServeHTTP(w, r)
+	})
 	mux.Handle("/", through)
 	return mux
 }
@@ -154,6 +165,13 @@ func (s *proxied) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/as/"):
 		http.Redirect(w, r, "/blank", http.StatusSeeOther)
+		return
+	case r.URL.Path == "/whoami":
+		if c, err := r.Cookie("session"); err == nil {
+			w.Header().Set("X-Site-User", "id-"+c.Value)
+			w.Header().Set("X-Site-Email", c.Value+"@example.org")
+			w.Header().Set("X-Site-Name", c.Value)
+		}
 		return
 	case r.URL.Path == "/own.js":
 		w.Header().Set("Content-Type", "text/javascript")
