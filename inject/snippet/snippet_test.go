@@ -8,6 +8,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"golang.org/x/net/html/atom"
 
 	"zchatproxy/inject/snippet"
+	"zchatproxy/testdata/browser"
 )
 
 // maxText is the bound on the script's text, in bytes, when a site has no
@@ -70,6 +73,23 @@ func TestText(t *testing.T) {
 		}
 		if i := strings.IndexFunc(js, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 			t.Errorf("%s: the text has %q in it", c.Widget, js[i])
+		}
+	}
+}
+
+// Old browsers must be able to read it. The parser that Node.js carries knows every edition of the language, but is not
+// meant for others, so that only a known Node.js is asked.
+func TestES5(t *testing.T) {
+	if os.Getenv("ZCHATPROXY_TEST_ALL") != "1" {
+		t.Skip("asks the parser within Node.js: set ZCHATPROXY_TEST_ALL=1")
+	}
+	node := browser.Need(t, "node")
+	for _, c := range configs() {
+		const parse = `require('internal/deps/acorn/acorn/dist/acorn').parse(require('fs').readFileSync(0,'utf8'),{ecmaVersion:5})`
+		cmd := exec.Command(node, "--expose-internals", "-e", parse)
+		cmd.Stdin = strings.NewReader(text(t, render(t, c)))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", c.Widget, err, out)
 		}
 	}
 }
