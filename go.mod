@@ -3,7 +3,7 @@ module zchatproxy
 go 1.26.8
 
 require (
-	github.com/andybalholm/brotli v1.2.8
+	github.com/andybalholm/brotli v1.2.7 // v1.2.8 and v1.3.0 fail with "excessive input" on whole streams that arrive in pieces
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0

@@ -3,6 +3,7 @@ package inject_test
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"io"
@@ -72,30 +73,104 @@ func TestCutShort(t *testing.T) {
 	}
 }
 
-// TestUpstreamFails breaks the connection at every byte: what has come is passed on, then the error, whether rewritten or not.
+// TestUpstreamFails breaks the connection at every byte, and behind the last one: what has come is passed on, then the error, whether
+// rewritten or not.
 func TestUpstreamFails(t *testing.T) {
 	text := page()[:2000]
 	for _, s := range schemes() {
 		coded := s.encoded(t, text)
+		ends := []int{len(coded)}
+		if s.name == "gzip" || s.name == "zstd" { // may have more than one part
+			coded = append(coded, s.encoded(t, text)...)
+			ends = append(ends, len(coded))
+		}
 		for n := 0; n < len(coded); n += stride(3) {
-			broken := func() *inject.Document {
-				return open(document{}, s.name, io.MultiReader(bytes.NewReader(coded[:n]), iotest.ErrReader(errUpstream)))
+			ends = append(ends, n)
+		}
+		for _, n := range ends {
+			// The second is what net/http says of a body that is shorter than its header has it.
+			for _, failure := range []error{errUpstream, io.ErrUnexpectedEOF} {
+				broken := func() *inject.Document {
+					return open(document{}, s.name, io.MultiReader(bytes.NewReader(coded[:n]), iotest.ErrReader(failure)))
+				}
+				doc := broken()
+				place, err := doc.Locate()
+				if place.Reason != "" && err != failure {
+					t.Fatalf("%s after %d: %+v, %v", s.form, n, place, err)
+				}
+				out, err := drain(doc.Insert([]byte(element)))
+				if err != failure {
+					t.Fatalf("%s after %d, %+v: ended with %v", s.form, n, place, err)
+				}
+				const held = 258 // a symbol that has not come to its end
+				if came := s.readable(coded[:n]); place.Reason == "" && s.readable(out) < came+len(element)-held {
+					t.Fatalf("%s after %d: of %d bytes of text %d came out", s.form, n, came, s.readable(out))
+				}
+				doc = broken()
+				if _, err = doc.Locate(); err != nil && err != failure {
+					t.Fatal(err)
+				}
+				out, err = drain(doc.Pass())
+				if err != failure || !bytes.Equal(out, coded[:n]) {
+					t.Fatalf("%s after %d: passed %d bytes, %v", s.form, n, len(out), err)
+				}
 			}
-			doc := broken()
-			place, err := doc.Locate()
-			if place.Reason != "" && err != errUpstream {
-				t.Fatalf("%s after %d: %+v, %v", s.form, n, place, err)
+		}
+	}
+}
+
+// TestEndOfTheBody has the text end before the body does: the text does not wait for it, and what the body ends with counts, also where
+// nothing is left to decode. Trailers come with the end, and an upstream connection that has not been read to it is lost.
+func TestEndOfTheBody(t *testing.T) {
+	text := page()[:20000]
+	for _, s := range schemes()[1:] {
+		for _, c := range []struct {
+			rubbish string
+			end     error
+		}{{"", io.EOF}, {"", io.ErrUnexpectedEOF}, {"\nrubbish", io.EOF}, {"\nrubbish", errUpstream}} {
+			if c.rubbish != "" && (s.name == "zstd" || s.name == "br") {
+				continue // an error: what follows is a frame, or a sign of damage
 			}
-			if _, err = drain(doc.Insert([]byte(element))); err != errUpstream {
-				t.Fatalf("%s after %d, %+v: ended with %v", s.form, n, place, err)
-			}
-			doc = broken()
-			if _, err = doc.Locate(); err != nil && err != errUpstream {
+			seen := make(chan struct{})
+			end := readerFunc(func([]byte) (int, error) { <-seen; return 0, c.end })
+			src := io.MultiReader(bytes.NewReader(s.encoded(t, text)), strings.NewReader(c.rubbish), end)
+			var coded bytes.Buffer
+			r := open(document{}, s.name, src).Insert([]byte(element))
+			z, err := s.decode(io.TeeReader(r, &coded))
+			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := drain(doc.Pass())
-			if err != errUpstream || !bytes.Equal(out, coded[:n]) {
-				t.Fatalf("%s after %d: passed %d bytes, %v", s.form, n, len(out), err)
+			if z, ok := z.(*gzip.Reader); ok {
+				z.Multistream(false) // or it would wait for another member before it gives the last bytes of this one
+			}
+			if _, err := io.ReadFull(z, make([]byte, len(text)+len(element))); err != nil {
+				t.Fatalf("%s: %v before the end of the text", s.form, err)
+			}
+			close(seen)
+			rest, err := drain(r)
+			if c.end == io.EOF && err != nil || c.end != io.EOF && err != c.end {
+				t.Errorf("%s, %q: ended with %v, want %v", s.form, c.rubbish, err, c.end)
+			}
+			if err == nil && c.rubbish == "" {
+				s.decoded(t, append(coded.Bytes(), rest...))
+			}
+		}
+	}
+}
+
+// TestRubbishAtOnce has what follows the end of the text arrive with it.
+func TestRubbishAtOnce(t *testing.T) {
+	for _, s := range schemes()[1:] {
+		if s.name != "deflate" { // see TestMembers for gzip
+			continue
+		}
+		for _, text := range [][]byte{page()[:1000], page()} {
+			whole := append(s.encoded(t, text), "\nrubbish"...)
+			for _, src := range []io.Reader{bytes.NewReader(whole), iotest.OneByteReader(bytes.NewReader(whole)), &wholeBody{whole}} {
+				_, out := rewrite(t, document{}, s.name, src, element)
+				if got := s.decoded(t, out); len(got) != len(text)+len(element) {
+					t.Errorf("%s: %d bytes, want %d", s.form, len(got), len(text)+len(element))
+				}
 			}
 		}
 	}
@@ -175,6 +250,23 @@ func TestMembers(t *testing.T) {
 		z.Multistream(false) // as browsers do, which ignore what follows
 		if got, err := io.ReadAll(z); err != nil || len(got) != len(small)+len(element) {
 			t.Errorf("%q behind the last member: %d bytes, %v", rubbish, len(got), err)
+		}
+	}
+}
+
+// TestLooseGzip has what old scripts send as gzip: a zlib stream, its checksum included, behind eight bytes of a header.
+func TestLooseGzip(t *testing.T) {
+	zlib := schemes()[2]
+	for _, text := range [][]byte{[]byte("<!DOCTYPE html><title>x</title>"), page()[:3000], page()} {
+		coded := append([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00"), zlib.encoded(t, text)...)
+		place, out := rewrite(t, document{}, "gzip", bytes.NewReader(coded), element)
+		z := flate.NewReader(bytes.NewReader(out[10:]))
+		got, err := io.ReadAll(z)
+		if want := string(text[:place.Offset]) + element + string(text[place.Offset:]); place.Reason != "" || err != nil || string(got) != want {
+			t.Errorf("%d bytes became %d, %+v, %v", len(text), len(got), place, err)
+		}
+		if !bytes.HasSuffix(out, coded[len(coded)-4:]) {
+			t.Errorf("%d bytes: the checksum is not passed on", len(text))
 		}
 	}
 }

@@ -7,18 +7,28 @@ import (
 	"golang.org/x/text/encoding/htmlindex"
 )
 
-// canonicalCharset returns the name of the encoding that a browser takes a label for, or "" where it takes it for none or for one in
-// which no ASCII can be written ("replacement").
-func canonicalCharset(label string) string {
+// replacement is the encoding that browsers read dangerous old ones in: whatever the page, it becomes one replacement character.
+const replacement = "replacement"
+
+// charsetName returns the name of the encoding that a browser takes a label for, or "" where it takes it for none.
+func charsetName(label string) string {
 	e, err := htmlindex.Get(label)
 	if err != nil {
 		return ""
 	}
 	name, err := htmlindex.Name(e)
-	if err != nil || name == "replacement" {
+	if err != nil {
 		return ""
 	}
 	return name
+}
+
+// canonicalCharset is charsetName for encodings in which ASCII can be written.
+func canonicalCharset(label string) string {
+	if name := charsetName(label); name != replacement {
+		return name
+	}
+	return ""
 }
 
 // encodingOf tells how to view a body in the encoding of a canonical name.
@@ -164,7 +174,7 @@ func indexFold(b []byte, want string) int {
 
 // metaName turns the label of a <meta> into the encoding it stands for: one in UTF-16 could not have been read as ASCII, so it is wrong.
 func metaName(label string) string {
-	switch name := canonicalCharset(label); name {
+	switch name := charsetName(label); name {
 	case "utf-16le", "utf-16be":
 		return "utf-8"
 	case "x-user-defined":

@@ -61,6 +61,9 @@ func (d *decoder) Read(p []byte) (int, error) {
 	if err == io.EOF && d.kind == codingGzip && d.whole {
 		err = d.nextMember()
 	}
+	if err == io.EOF && d.raw.err != nil {
+		err = d.raw.err // package zstd takes io.ErrUnexpectedEOF between two frames for the end
+	}
 	d.err = err
 	return n, err
 }

@@ -18,12 +18,16 @@ func keepCharset(head *prefix, v *view, place int) (label string, ok bool) {
 		return "", true
 	}
 	before := head.buf[:place]
-	if prescan(before) != "" && headScan(before, place).name != "" {
-		return "", true // both find what they look for before the script
+	first := prescan(before)
+	if found := headScan(before, place).name; first != "" && found != "" {
+		return "", first != replacement && found != replacement // both find what they look for before the script
 	}
 	head.need(scanLength + 512) // more than the prescan sees, for a tag across its end
 	standard, chromium := prescan(head.buf[:min(scanLength, len(head.buf))]), headScan(head.buf, place)
-	if standard == prescan(before) && !chromium.pushedOut {
+	if standard == replacement || chromium.name == replacement {
+		return "", false
+	}
+	if standard == first && !chromium.pushedOut {
 		return "", true
 	}
 	if bom := bomCharset(head.buf); bom != "" {
@@ -202,8 +206,8 @@ func (p *prescanner) meta() (name string, ok bool) {
 			pragma = pragma || equalFold(value, "content-type")
 		case "content":
 			if label, ok := metaCharset(value); ok && !decided {
-				if found := canonicalCharset(label); found != "" {
-					name, needPragma, decided = metaName(label), true, true
+				if found := metaName(label); found != "" {
+					name, needPragma, decided = found, true, true
 				}
 			}
 		case "charset":

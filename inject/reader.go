@@ -74,6 +74,7 @@ type transcoder struct {
 	pos   int    // how much of out is handed out
 	in    []byte // pooled; one decoded piece
 	whole bool   // all of the body has arrived, so that nothing need be flushed
+	ended bool   // the decoded body has ended
 	err   error
 }
 
@@ -122,25 +123,45 @@ func (t *transcoder) Read(p []byte) (int, error) {
 // the upstream flushed must not wait here. An error ends the output where it is: without the coding's own end, so that nobody takes
 // it for whole.
 func (t *transcoder) step() {
-	if t.head != nil {
+	switch {
+	case t.head != nil:
 		t.write(t.head)
 		t.write(t.piece)
 		t.write(t.tail)
 		t.head, t.piece, t.tail = nil, nil, nil
 		t.d.head.release()
-	} else {
+	case t.ended:
+		t.err = t.finish()
+	default:
 		n, err := t.d.dec.Read(t.in[:cap(t.in)])
 		t.write(t.in[:n])
-		if err == io.EOF && t.err == nil {
-			err = t.finish()
-		}
-		if t.err == nil {
-			t.err = err
+		if err == io.EOF {
+			t.ended = true
+		} else if err != nil {
+			t.flush() // as much as came, as without a coding
+			if t.err == nil {
+				t.err = err
+			}
 		}
 	}
-	if t.err == nil && !t.whole && t.d.raw.buffered() == 0 {
+	if t.waits() {
+		t.flush()
+	}
+}
+
+// flush makes what has been written so far readable at the other end.
+func (t *transcoder) flush() {
+	if t.err == nil && !t.whole {
 		t.err = t.enc.Flush()
 	}
+}
+
+// waits reports whether the next step may wait for the upstream.
+func (t *transcoder) waits() bool {
+	if t.ended {
+		return t.d.raw.err == nil
+	}
+	return t.d.raw.buffered() == 0
 }
 
 func (t *transcoder) write(p []byte) {
@@ -149,8 +170,16 @@ func (t *transcoder) write(p []byte) {
 	}
 }
 
-// finish ends the coding. What follows a gzip or deflate stream is no content, and is left out.
+// finish ends the coding once the body has ended: one that breaks off behind the end of its coding is not whole, and trailers come at its
+// end. What stands there is no content, and is left out.
 func (t *transcoder) finish() error {
+	for {
+		if _, err := t.d.raw.Read(t.in[:cap(t.in)]); err == io.EOF {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
 	if err := t.enc.Close(); err != nil {
 		return err
 	}

@@ -104,6 +104,26 @@ func TestRandomSplits(t *testing.T) {
 	}
 }
 
+// TestSplitEndings has the last bytes of a coded body arrive by themselves, where decoders tell the end from what follows it.
+func TestSplitEndings(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	text := page()
+	for range 100 {
+		text := text[:1000+r.IntN(20_000)]
+		for _, s := range schemes() {
+			coded := s.encoded(t, text)
+			_, want := rewrite(t, document{}, "", bytes.NewReader(text), element)
+			for n := 1; n < 20; n++ {
+				at := []int{len(coded) - n - r.IntN(20), len(coded) - n}
+				_, out := rewrite(t, document{name: s.form}, s.name, &cut{body: coded, at: at}, element)
+				if out = s.decoded(t, out); !bytes.Equal(out, want) {
+					t.Fatalf("%d bytes in %s, split at %d: %d bytes, want %d", len(text), s.form, at, len(out), len(want))
+				}
+			}
+		}
+	}
+}
+
 // TestReaderContract runs the testing library's checks of io.Reader.
 func TestReaderContract(t *testing.T) {
 	page := append([]byte("<!DOCTYPE html><title>x</title><script></script>"), bytes.Repeat([]byte("<p>text"), 20000)...)

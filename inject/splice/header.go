@@ -51,6 +51,7 @@ func (s *stream) header() error {
 			return ErrHeader
 		}
 		s.begun = true
+		s.loose = zlibHeader(b[8], b[9])
 		s.pos += 8 * headerSize
 	case s.flags&flagExtra != 0:
 		if len(b) < 2 {
@@ -89,14 +90,14 @@ func (s *stream) trailer() error {
 	}
 	crc, size := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
 	if size != uint32(s.size+s.after) {
-		return ErrCorrupt
+		return s.noTrailer()
 	}
 	s.pos += 8 * trailerSize
 	switch s.place {
 	case before:
 		s.sum()
 		if crc != s.crc {
-			return ErrCorrupt
+			return s.noTrailer()
 		}
 		s.want -= s.size
 	case within:
@@ -112,6 +113,27 @@ func (s *stream) trailer() error {
 	s.begun = false
 	s.phase = betweenMembers
 	return nil
+}
+
+// noTrailer is for a member with something else behind its data, which is an
+// error unless the member is loose: then that is passed on.
+func (s *stream) noTrailer() error {
+	switch {
+	case !s.loose:
+		return ErrCorrupt
+	case s.place == before:
+		return ErrOffset
+	}
+	s.noteGrowth()
+	s.place, s.phase = behind, inGarbage
+	return nil
+}
+
+// zlibHeader reports whether the last bytes of a gzip header, one with flags of
+// the compression and one for the system, are those that begin a zlib stream
+// (RFC 1950 section 2.2). As flags the first would be nonsense.
+func zlibHeader(xfl, os byte) bool {
+	return xfl&0xf == 8 && xfl>>4 <= 7 && (int(xfl)<<8|int(os))%31 == 0
 }
 
 // between decides whether another member follows. What is not one is no part

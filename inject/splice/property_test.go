@@ -2,6 +2,8 @@ package splice
 
 import (
 	"bytes"
+	"compress/flate"
+	"compress/zlib"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,7 +11,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
+	"testing/iotest"
 )
 
 // thorough asks for the tests that take long or need other programs.
@@ -73,7 +77,7 @@ func withHeader(r *rand.Rand, member []byte, flags byte) []byte {
 	}
 	for _, f := range []byte{flagName, flagComment} {
 		if flags&f != 0 {
-			h = append(h, fmt.Sprintf("name-%d\x00", r.IntN(1000))...)
+			h = append(h, fmt.Sprintf("name-%d%s\x00", r.IntN(1000), strings.Repeat("x", r.IntN(490)*r.IntN(2)))...)
 		}
 	}
 	if flags&flagCRC != 0 {
@@ -134,7 +138,15 @@ func TestRandom(t *testing.T) {
 						t.Log(name, "piece of", len(p.text))
 					}
 				}()
-				zlib.add(checkSplice(t, stream, text, at, p), inserted(text, at, p.text))
+				out := checkSplice(t, stream, text, at, p)
+				zlib.add(out, inserted(text, at, p.text))
+				if i > 0 {
+					return
+				}
+				split, err := io.ReadAll(NewReader(iotest.OneByteReader(bytes.NewReader(stream)), int64(at), p))
+				if err != nil || !bytes.Equal(split, out) {
+					t.Errorf("byte by byte: %d bytes, want %d, %v", len(split), len(out), err)
+				}
 			})
 		}
 	}
@@ -246,6 +258,54 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// TestLoose has members that scripts put together from zlib streams, with what
+// they leave behind the data.
+func TestLoose(t *testing.T) {
+	const header = "\x1f\x8b\x08\x00\x00\x00\x00\x00"
+	p := Prepare(script)
+	for _, size := range []int{1, 2000, 120_000} {
+		text := page(newRand(9), size)
+		var b bytes.Buffer
+		w := zlib.NewWriter(&b)
+		w.Write(text)
+		w.Close()
+		data := append([]byte(header), b.Bytes()[:b.Len()-4]...)
+		adler := b.Bytes()[b.Len()-4:]
+		trailer := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(text)), uint32(len(text)))
+		for name, behind := range map[string][]byte{"nothing": nil, "line end": []byte("\n"), "Adler-32": adler, "both": append(bytes.Clone(adler), trailer...)} {
+			stream := append(bytes.Clone(data), behind...)
+			for _, at := range []int{0, size / 100, min(size, 70_000), size} {
+				out, err := splice(stream, at, p)
+				if err != nil {
+					t.Fatalf("%s behind %d bytes, at %d: %v", name, size, at, err)
+				}
+				r := bytes.NewReader(out[headerSize:])
+				got, err := io.ReadAll(flate.NewReader(r))
+				if err != nil || !bytes.Equal(got, inserted(text, at, p.text)) {
+					t.Fatalf("%s behind %d bytes, at %d: another text, %v", name, size, at, err)
+				}
+				if rest := out[len(out)-r.Len():]; !bytes.Equal(rest, behind) {
+					t.Errorf("%s behind %d bytes became %q", name, size, rest)
+				}
+				split, err := io.ReadAll(NewReader(iotest.OneByteReader(bytes.NewReader(stream)), int64(at), p))
+				if err != nil || !bytes.Equal(split, out) {
+					t.Errorf("%s behind %d bytes, byte by byte: %d bytes, want %d, %v", name, size, len(split), len(out), err)
+				}
+			}
+			got, err := io.ReadAll(NewDecoder(bytes.NewReader(stream)))
+			if err != nil || !bytes.Equal(got, text) {
+				t.Errorf("%s behind %d bytes: %d bytes decoded, %v", name, size, len(got), err)
+			}
+		}
+		checkSplice(t, append(bytes.Clone(data), trailer...), text, size/2, p)
+		for n := len(magic); n < len(data); n += 1 + len(data)/2000 {
+			if _, err := splice(data[:n], 0, p); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Fatalf("%d of %d bytes: error %v", n, len(data), err)
+			}
+		}
+	}
+}
+
 // TestMembersBehind checks members that come behind copied bytes.
 func TestMembersBehind(t *testing.T) {
 	p := Prepare(script)
@@ -265,6 +325,34 @@ func TestMembersBehind(t *testing.T) {
 	got, err := io.ReadAll(NewReader(in, 300, p))
 	if err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("in portions: %v, %d bytes, want %d", err, len(got), len(want))
+	}
+	for _, size := range []int{1, 7, 300, 500, minDirect + 3, 600, 5000} {
+		in := &randReader{r, bytes.NewReader(stream)}
+		var got bytes.Buffer
+		_, err := io.CopyBuffer(struct{ io.Writer }{&got}, NewReader(in, 300, p), make([]byte, size))
+		if err != nil || !bytes.Equal(got.Bytes(), want) {
+			t.Errorf("read by %d bytes: %v, %d bytes, want %d", size, err, got.Len(), len(want))
+		}
+	}
+}
+
+// TestLongHeader has a member behind copied bytes with more in its header than
+// package gzip takes.
+func TestLongHeader(t *testing.T) {
+	p := Prepare(script)
+	e := encoders()[8]
+	text := page(newRand(10), 150_000)
+	first, second := e.encode(text, nil), e.encode(text[:1000], nil)
+	for _, field := range []string{"\x04\xff\x1f" + strings.Repeat("e", 0x1fff), "\x08" + strings.Repeat("n", 3000) + "\x00", "\x12" + strings.Repeat("c", 600) + "\x00hc"} {
+		behind := []byte("\x1f\x8b\x08" + field[:1] + "\x00\x00\x00\x00\x00\xff" + field[1:] + string(second[headerSize:]))
+		stream := append(bytes.Clone(first), behind...)
+		want := append(checkSplice(t, first, text, 300, p), behind...)
+		for _, in := range []io.Reader{bytes.NewReader(stream), &portions{stream, 1}, &portions{stream, 5000}} {
+			out, err := io.ReadAll(NewReader(in, 300, p))
+			if err != nil || !bytes.Equal(out, want) {
+				t.Errorf("flags %#x, %T: %d bytes, want %d, %v", field[0], in, len(out), len(want), err)
+			}
+		}
 	}
 }
 

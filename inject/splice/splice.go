@@ -20,6 +20,12 @@
 // look like the end of one member and the beginning of another, is taken for
 // that. A member of 4 GiB of text or more fails.
 //
+// Old scripts put a member together from a zlib stream: ten bytes of which the
+// last two are that stream's header, the data, and then its Adler-32 instead of
+// a trailer, or something else. Browsers, which look at no trailer, take it. So
+// of such a member all symbols are followed, and what stands behind them is
+// passed on as it is, unless it is a trailer.
+//
 // # What is held, and how much memory that takes
 //
 // Up to the piece, at most the first 64 KiB of output; behind it, at most a
@@ -64,7 +70,7 @@ type Reader struct {
 
 	s     *stream // until the rest is copied
 	tail  tail
-	small []byte // for copying into a small p: what of it has not gone is out
+	small []byte // for copying into a small p: what of it has not gone is out, and goes before what s has
 	out   []byte
 }
 
@@ -150,12 +156,11 @@ func (r *Reader) close() {
 
 // take moves output that is there to p.
 func (r *Reader) take(p []byte) (n int) {
-	if r.s == nil {
-		n = copy(p, r.out)
-		r.out = r.out[n:]
+	n = copy(p, r.out)
+	if r.out = r.out[n:]; r.s == nil || len(r.out) > 0 {
 		return n
 	}
-	n = r.s.take(p)
+	n += r.s.take(p[n:])
 	if r.s.phase == copying && r.s.untaken() == 0 {
 		r.s.release()
 		r.s = nil

@@ -186,7 +186,7 @@ func TestSplits(t *testing.T) {
 					&randReader{r, bytes.NewReader(stream)},
 				} {
 					var got bytes.Buffer
-					_, err := io.CopyBuffer(&got, struct{ io.Reader }{NewReader(in, int64(at), p)}, make([]byte, 1+r.IntN(3000)))
+					_, err := io.CopyBuffer(struct{ io.Writer }{&got}, NewReader(in, int64(at), p), make([]byte, 1+r.IntN(3000)))
 					if err != nil || !bytes.Equal(got.Bytes(), want) {
 						t.Fatalf("%s, %d bytes at %d, %T: err %v, %d bytes out, want %d", e.name, size, at, in, err, got.Len(), len(want))
 					}

@@ -79,6 +79,7 @@ type stream struct {
 	begun bool
 	flags byte
 	skip  int
+	loose bool // a zlib stream is in it, and perhaps no trailer behind it
 
 	// The text of the member. Up to the piece and for maxMatch bytes behind it
 	// hist has the text (at least the last 32 KiB, without the piece); later,
@@ -131,7 +132,7 @@ func (s *stream) release() {
 	s.place, s.phase = before, inHeader
 	s.n, s.pos, s.done, s.consumed, s.growth = 0, 0, 0, 0, 0
 	s.textOnly, s.seen = false, 0
-	s.begun, s.flags, s.skip = false, 0, 0
+	s.begun, s.flags, s.skip, s.loose = false, 0, 0, false
 	s.want, s.size, s.after, s.histEnd = 0, 0, 0, 0
 	s.crc, s.summed, s.fix = 0, 0, fixer{}
 	s.final, s.outFinal, s.oneBlock, s.finalAt, s.rem, s.rest = false, false, false, 0, 0, 0
@@ -189,6 +190,13 @@ func (s *stream) step() error {
 
 // end judges the end of the input: io.EOF, or what is wrong with it.
 func (s *stream) end() error {
+	if s.loose && s.phase == inTrailer {
+		if err := s.noTrailer(); err != nil {
+			return err
+		}
+		s.pos = 8 * s.n
+		s.flush()
+	}
 	switch {
 	case s.pos < 8*s.n:
 		return io.ErrUnexpectedEOF
@@ -253,9 +261,9 @@ func (s *stream) lag() int { return (s.done - int(s.w.n)) & 7 }
 
 // copyable reports whether the rest of the member needs no more change: no
 // match reaches over the piece any more, the bytes are in phase, and the last
-// block is marked as such.
+// block is marked as such. A loose member has no end that copying would find.
 func (s *stream) copyable() bool {
-	return s.place == within && s.after >= window && s.lag() == 0 && s.outFinal == s.final
+	return s.place == within && s.after >= window && s.lag() == 0 && s.outFinal == s.final && !s.loose
 }
 
 // beginCopy ends the following of symbols, at a byte boundary.

@@ -22,8 +22,12 @@ func (s *stream) symbols() error {
 		switch {
 		case s.place == before:
 			s.decode()
-		case s.place == behind || s.after >= maxMatch && s.after < window:
+		case s.place == behind || s.after >= maxMatch && (s.after < window || s.loose):
+			follows := s.after < window
 			s.follow()
+			if follows && s.place == within && s.after >= window {
+				continue // with what is above, wherever the input at hand has ended
+			}
 		}
 		if err := s.symbol(); err != nil {
 			return err
@@ -99,7 +103,7 @@ func (s *stream) match(n, d, used int) {
 		s.pos += used
 		s.done = s.pos
 		return
-	case s.place == within && s.after >= window:
+	case s.place == within && s.after >= window && !s.loose:
 		s.tune(n, d, used)
 	}
 	s.pos += used
@@ -185,7 +189,7 @@ func (s *stream) follow() {
 		after = int(s.after)
 		stop  = window - 2 // two literals may come on top
 	)
-	if s.place == behind {
+	if s.place == behind || s.after >= window {
 		stop = int(^uint(0) >> 1)
 	}
 	if at+slack > len(in) {

@@ -2,9 +2,10 @@ package splice
 
 import (
 	"bytes"
-	"compress/gzip"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"io"
 )
 
@@ -113,18 +114,58 @@ func looksLikeMember(b []byte) answer {
 	if len(b) > len(magic) && b[len(magic)]&flagReserved != 0 || len(b) > maxDoubt {
 		return no
 	}
-	r := bytes.NewReader(b)
-	z, err := gzip.NewReader(r)
-	enough := r.Len() >= evidence
-	if err == nil {
-		z.Multistream(false)
-		_, err = io.Copy(io.Discard, z)
-	}
-	switch {
-	case err == nil || errors.Is(err, io.ErrUnexpectedEOF) && enough:
-		return yes
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	data, ok := behindHeader(b)
+	if !ok {
 		return maybe
 	}
-	return no
+	r, sum := bytes.NewReader(data), crc32.NewIEEE()
+	n, err := io.Copy(sum, flate.NewReader(r))
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF) && len(data) >= evidence:
+		return yes
+	case errors.Is(err, io.ErrUnexpectedEOF), err == nil && r.Len() < trailerSize:
+		return maybe
+	case err != nil:
+		return no
+	}
+	t := data[len(data)-r.Len():]
+	if binary.LittleEndian.Uint32(t) != sum.Sum32() || binary.LittleEndian.Uint32(t[4:]) != uint32(n) {
+		return no
+	}
+	return yes
+}
+
+// behindHeader returns what stands behind the header that b begins with, if
+// all of that has come. (Package gzip takes no names of more than 511 bytes.)
+func behindHeader(b []byte) (data []byte, ok bool) {
+	if len(b) < headerSize {
+		return nil, false
+	}
+	flags, b := b[len(magic)], b[headerSize:]
+	if flags&flagExtra != 0 {
+		if len(b) < 2 {
+			return nil, false
+		}
+		k := 2 + int(binary.LittleEndian.Uint16(b))
+		if len(b) < k {
+			return nil, false
+		}
+		b = b[k:]
+	}
+	for _, f := range [...]byte{flagName, flagComment} {
+		if flags&f != 0 {
+			k := bytes.IndexByte(b, 0)
+			if k < 0 {
+				return nil, false
+			}
+			b = b[k+1:]
+		}
+	}
+	if flags&flagCRC != 0 {
+		if len(b) < 2 {
+			return nil, false
+		}
+		b = b[2:]
+	}
+	return b, true
 }
