@@ -47,14 +47,16 @@ func TestSplits(t *testing.T) {
 		place, want := rewrite(t, d, "", bytes.NewReader(d.body), element)
 		for _, s := range schemes() {
 			coded := s.encoded(t, d.body)
+			seen := map[string]bool{} // codings of the text; many splits give the same
 			for i := range len(coded) {
 				got, out := rewrite(t, d, s.name, &cut{body: coded, at: []int{i}}, element)
 				if got.Reason != place.Reason || got.Offset != place.Offset || got.Before != place.Before {
 					t.Fatalf("%s in %s, split at %d: %+v, in one piece %+v", d.name, s.form, i, got, place)
 				}
-				if len(d.body) == 0 {
+				if len(d.body) == 0 || seen[string(out)] {
 					continue
 				}
+				seen[string(out)] = true
 				if out = s.decoded(t, out); !bytes.Equal(out, want) {
 					t.Fatalf("%s in %s, split at %d:\ngot  %q\nwant %q", d.name, s.form, i, out, want)
 				}
