@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"encoding/xml"
 	"io"
-	"os"
-	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -257,20 +256,7 @@ func TestContentTypeCharset(t *testing.T) {
 // TestEncodingKept compares what the library sniffs before and after, with a script longer than browsers look.
 func TestEncodingKept(t *testing.T) {
 	long := "<script data-zchatproxy=\"\">" + strings.Repeat("/* */\n", 600) + "</script>"
-	docs := pages(t)
-	files, err := filepath.Glob("../testdata/html/charset/*.html")
-	if err != nil || len(files) < 10 {
-		t.Fatal(files, err)
-	}
-	for _, file := range files {
-		body, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, label := range []string{"", "utf-8", "iso-8859-15"} {
-			docs = append(docs, document{name: filepath.Base(file), body: body, charset: label})
-		}
-	}
+	docs := slices.Concat(pages(t), encodingTests(t), labelled(t))
 	declared := regexp.MustCompile(`(?i)<meta[^>]*charset=[^>]*>`)
 	for _, d := range docs {
 		place, out := rewrite(t, d, "", bytes.NewReader(d.body), long)

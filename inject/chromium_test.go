@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -176,10 +177,10 @@ func TestChromiumTrees(t *testing.T) {
 }
 
 // TestChromiumPages does the same with whole pages in a window of their own, since a frame inherits an encoding: our corpus, the W3C's
-// pages about encodings, and short ones with a <meta> in unusual places.
+// pages about encodings, html5lib's tests of them, and short ones with a <meta> in unusual places.
 func TestChromiumPages(t *testing.T) {
 	ctx := browser(t, 10*time.Minute)
-	docs := append(pages(t), encodingDocuments(t)...)
+	docs := slices.Concat(pages(t), labelled(t), encodingTests(t), encodingDocuments(t))
 	server, injected := browserSite(t, docs)
 	show := func(path string) shown {
 		t.Helper()
@@ -204,6 +205,9 @@ func TestChromiumPages(t *testing.T) {
 		}
 	}
 	t.Logf("%d pages compared", compared)
+	if compared < 300 {
+		t.Errorf("only %d pages", compared)
+	}
 }
 
 // encodingDocuments puts declarations of encodings everywhere, before bytes that are not ASCII.

@@ -34,7 +34,7 @@ func html5lib(t testing.TB) []document {
 			if err != nil {
 				t.Fatal(err)
 			}
-			docs = append(docs, parseDat(filepath.Base(file), data)...)
+			docs = append(docs, parseDat(filepath.Base(file), data, "errors")...)
 		}
 	}
 	if len(docs) < 1500 {
@@ -43,11 +43,55 @@ func html5lib(t testing.TB) []document {
 	return docs
 }
 
-// parseDat takes the #data sections out of a test file.
-func parseDat(name string, data []byte) []document {
+// encodingTests returns the inputs of html5lib's encoding tests as they are, and behind a script, so that ours pushes what they declare.
+func encodingTests(t testing.TB) []document {
+	t.Helper()
+	files, err := filepath.Glob("../testdata/html/encoding/*.dat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs []document
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range parseDat(filepath.Base(file), data, "encoding") {
+			behind := document{name: d.name + " behind a script", body: append([]byte("<!DOCTYPE html><script></script>"), d.body...)}
+			docs = append(docs, d, behind)
+		}
+	}
+	if len(docs) < 2*80 {
+		t.Fatalf("only %d documents", len(docs))
+	}
+	return docs
+}
+
+// labelled returns the W3C's pages about encodings, each without a label and with two.
+func labelled(t testing.TB) []document {
+	t.Helper()
+	files, err := filepath.Glob("../testdata/html/charset/*.html")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	var docs []document
+	for _, file := range files {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, label := range []string{"", "utf-8", "iso-8859-15"} {
+			docs = append(docs, document{name: filepath.Base(file), body: body, charset: label})
+		}
+	}
+	return docs
+}
+
+// parseDat takes the #data sections, which the given one follows, out of a test file.
+func parseDat(name string, data []byte, following string) []document {
 	var docs []document
 	for i, test := range bytes.Split(append([]byte("\n"), data...), []byte("\n#data\n")) {
-		end := bytes.Index(append([]byte("\n"), test...), []byte("\n#errors\n"))
+		end := bytes.Index(append([]byte("\n"), test...), []byte("\n#"+following+"\n"))
 		if i == 0 || end < 0 {
 			continue
 		}
