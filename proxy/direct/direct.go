@@ -25,7 +25,8 @@ import (
 // Transport is an [http.RoundTripper] for one origin. It is safe for concurrent use. A response's body must be closed, or
 // read to its end, for the connection to be given up or used again.
 type Transport struct {
-	// Other takes what has a body or wants more than an answer, and everything that does not go to an http URL. Required.
+	// Other takes what has a body or wants more than an answer, and everything that does not go to an http URL. Required, with
+	// a DialContext, which opens the connections here too; its limits and time-outs hold for them.
 	Other *http.Transport
 
 	mu      sync.Mutex
@@ -63,8 +64,8 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if c := t.takeIdle(); c != nil {
-		res, fresh, err := c.roundTrip(ctx, r)
-		if err == nil || !fresh || ctx.Err() != nil {
+		res, stale, err := c.roundTrip(ctx, r)
+		if err == nil || !stale || ctx.Err() != nil {
 			return res, err
 		}
 	}
