@@ -8,7 +8,6 @@ import (
 
 // page is what is known of a page when its header is about to leave.
 type page struct {
-	ex      *exchange
 	suffix  string // of the entity tag
 	length  int64  // of the coded body, -1 where it is not known
 	charset string // to be named in Content-Type, "" for none
@@ -21,13 +20,7 @@ var untrue = []struct {
 	mend  func(h http.Header, p *page)
 }{
 	// The length of what is sent; left out where the coding makes it unknowable (RFC 9112 section 6.3).
-	{"Content-Length", func(h http.Header, p *page) {
-		if p.length < 0 {
-			delete(h, "Content-Length")
-			return
-		}
-		h["Content-Length"] = []string{strconv.FormatInt(p.length, 10)}
-	}},
+	{"Content-Length", mendLength},
 	// Another representation has another tag (RFC 9110 section 8.8.3).
 	{"Etag", func(h http.Header, p *page) {
 		if v := h["Etag"]; len(v) > 0 {
@@ -51,6 +44,14 @@ var untrue = []struct {
 			h["Content-Type"] = v
 		}
 	}},
+}
+
+func mendLength(h http.Header, p *page) {
+	if p.length < 0 {
+		delete(h, "Content-Length")
+		return
+	}
+	h["Content-Length"] = []string{strconv.FormatInt(p.length, 10)}
 }
 
 func remove(field string) func(http.Header, *page) {

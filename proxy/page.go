@@ -13,7 +13,7 @@ import (
 // modifyResponse is where a response turns round on its way back: names and cookies first, then the page.
 func (s *site) modifyResponse(res *http.Response) error {
 	ex := exchangeOf(res.Request.Context())
-	s.metrics.upstreamAnswered(s.now().Sub(ex.sent))
+	s.metrics.upstreamAnswered(s.now().Sub(ex.came))
 	if s.upstreamHost != "" {
 		s.renameResponse(ex, res)
 	}
@@ -100,8 +100,8 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 	h := res.Header
 	if res.Request.Method == http.MethodHead {
 		// What GET would say, as far as it can be known without a body: the length cannot.
-		s.headerFor(ex, h, page{ex: ex, suffix: s.etagSuffix, length: -1})
-		return Injected, ""
+		_, blocked := s.headerFor(ex, h, page{suffix: s.etagSuffix, length: -1})
+		return Reason(blocked), ""
 	}
 	xhtml, _ := pageType(h)
 	contentType := h["Content-Type"]
@@ -118,16 +118,15 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 		res.Body = doc.Pass()
 		return Reason(place.Reason), ""
 	}
-	element, blocked := s.headerFor(ex, h, page{ex: ex, suffix: s.etagSuffix, length: -1, charset: place.ContentTypeCharset})
+	element, blocked := s.headerFor(ex, h, page{suffix: s.etagSuffix, length: -1, charset: place.ContentTypeCharset})
 	if blocked != "" {
 		res.Body = doc.Pass()
 		return Reason(blocked), ""
 	}
 	res.Body = doc.Insert(element)
 	if grown, ok := doc.Growth(); ok && res.ContentLength >= 0 {
-		p := page{length: res.ContentLength + grown}
-		untrue[0].mend(h, &p)
-		res.ContentLength = p.length
+		res.ContentLength += grown
+		mendLength(h, &page{length: res.ContentLength})
 	} else {
 		ex.answer.prompt, ex.answer.length = true, -1
 		res.ContentLength = 0 // keeps ReverseProxy from flushing too; it reads the length for nothing else
@@ -193,7 +192,7 @@ func (s *site) revalidated(ex *exchange, h http.Header) {
 	case s.patchCSP && len(enforce)+len(report) > 0:
 		setPolicies(h, s.policies.patch(enforce, report, s.cspNeeds(ex)))
 	}
-	makeTrue(h, &page{ex: ex, suffix: s.etagSuffix, length: -1})
+	makeTrue(h, &page{suffix: s.etagSuffix, length: -1})
 	addVary(h, "Sec-Fetch-Dest")
 	s.applyPreview(ex, h)
 }

@@ -263,6 +263,11 @@ func TestPolicyLetsTheScriptThrough(t *testing.T) {
 	if res := g.get("/"); res.body != plainPage {
 		t.Error("a script was put into a page whose policy runs none")
 	}
+	for _, method := range []string{"GET", "HEAD"} {
+		if got := g.do(method, "/", "X-Zchat-Explain: 1").Header.Get("X-Zchat-Explain"); got != "csp-sandbox" {
+			t.Errorf("%s is explained as %q", method, got)
+		}
+	}
 }
 
 func TestExplainIsForTrustedPeers(t *testing.T) {
