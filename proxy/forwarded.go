@@ -186,13 +186,8 @@ func forwardedNode(ip string) string {
 
 // quoted writes a value as a token where it is one, else as a quoted-string.
 func quoted(v string) string {
-	for i := 0; i < len(v); i++ {
-		if c := v[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0) {
-			return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v) + `"`
-		}
+	if isToken(v) {
+		return v
 	}
-	if v == "" {
-		return `""`
-	}
-	return v
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v) + `"`
 }

@@ -101,7 +101,7 @@ type exchange struct {
 	explain   bool // a trusted peer wants to be told why
 
 	skip       Reason      // why the configuration keeps the script out, "" where it does not
-	sent       time.Time   // when the request came
+	came       time.Time   // the request
 	switched   bool        // the connection was upgraded
 	events     bool        // the response is a stream of server-sent events
 	result     string      // what became of a page, for the access log: "injected" or a Reason
@@ -118,17 +118,14 @@ func exchangeOf(ctx context.Context) *exchange {
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	st := h.state.Load()
-	start := st.now()
 	rec := &recorder{ResponseWriter: w, old: !r.ProtoAtLeast(1, 1), continues: r.ContentLength != 0 && r.Header["Expect"] != nil}
 	if !rec.continues {
 		rec.out = wire.GathererOf(r.Context()) // 100 Continue is written by who reads the body
 	}
-	ex := &exchange{state: st, sent: start, answer: rec}
-	defer func() {
-		// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on,
-		// since only the server can cut the connection.
-		h.finish(ex, rec, r, start)
-	}()
+	ex := &exchange{state: st, came: st.now(), answer: rec}
+	// A panic is http.ErrAbortHandler where the upstream broke off: it is recorded, and goes on, since only
+	// the server can cut the connection.
+	defer h.finish(ex, r)
 	h.serve(ex, rec, r)
 }
 

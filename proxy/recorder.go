@@ -4,7 +4,6 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"zchatproxy/proxy/identity"
 	"zchatproxy/proxy/wire"
@@ -80,7 +79,8 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 // finish writes the access log's line and counts the request. The line holds no query string, which may
 // hold anything, no header and no address.
-func (h *Handler) finish(ex *exchange, w *recorder, r *http.Request, start time.Time) {
+func (h *Handler) finish(ex *exchange, r *http.Request) {
+	w := ex.answer
 	status := w.status
 	if ex.switched {
 		status = http.StatusSwitchingProtocols
@@ -103,7 +103,7 @@ func (h *Handler) finish(ex *exchange, w *recorder, r *http.Request, start time.
 		slog.String("path", r.URL.Path),
 		slog.Int("status", status),
 		slog.Int64("bytes", w.bytes),
-		slog.Duration("took", ex.state.now().Sub(start)),
+		slog.Duration("took", ex.state.now().Sub(ex.came)),
 		slog.String("page", ex.result),
 	}
 	n := len(attrs)
