@@ -151,7 +151,7 @@ func (p probe) violation(disposition string) string {
 func foreseen(all []probe, enforce, report []string) []string {
 	var out []string
 	for disposition, fields := range map[string][]string{"enforce": enforce, "report": report} {
-		for _, policy := range Parse(fields) {
+		for _, policy := range listOf(fields) {
 			only := List{policy}
 			for _, p := range all {
 				if p.load.URL != "" && !only.AllowsLoad(p.load) || p.load.URL == "" && !only.AllowsInline(p.in) {

@@ -44,7 +44,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q read as %q", field, whole)
 		}
 		r := rand.New(rand.NewPCG(seed, 2))
-		parsed := Parse([]string{field})
+		parsed := listOf([]string{field})
 		for range 10 {
 			load := Load{Directive: pick(r, loadKinds), URL: pick(r, someURLs), Origin: pick(r, someOrigins), Nonce: pick(r, someNonces)}
 			if got, want := parsed.AllowsLoad(load), naiveAllowsLoad([]string{field}, load, asChromium); got != want {

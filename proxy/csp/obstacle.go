@@ -23,7 +23,9 @@ type Obstacle struct {
 func Obstacles(fields []string, nonce string, n Needs) []Obstacle {
 	d := newDemand(n)
 	var found []Obstacle
-	for _, p := range Parse(fields) {
+	all := parse(fields)
+	for i := range all {
+		p := &all[i]
 		if s := p.find("sandbox"); s != nil {
 			if !s.list.hasKeyword("allow-scripts") {
 				found = append(found, p.obstacle(s, "script"))
@@ -34,9 +36,9 @@ func Obstacles(fields []string, nonce string, n Needs) []Obstacle {
 		if g := p.governing("script-src-elem"); g != nil && !d.admits(g.list, nonce) {
 			found = append(found, p.obstacle(g, "script"))
 		}
-		found = d.loadObstacles(found, &p)
+		found = d.loadObstacles(found, p)
 	}
-	return d.typesObstacles(found, Parse(fields))
+	return d.typesObstacles(found, all)
 }
 
 // MetaObstacles lists what policies in <meta> elements stop; each string is one element's content. No proxy can edit them
@@ -45,11 +47,11 @@ func Obstacles(fields []string, nonce string, n Needs) []Obstacle {
 func MetaObstacles(policies []string, n Needs) []Obstacle {
 	d := newDemand(n)
 	var found []Obstacle
-	var all List
+	var all []policy
 	for _, content := range policies {
 		all = append(all, parsePolicy(content))
 		if strings.Contains(content, ",") { // one policy by the specification, several to some browsers: fear both
-			all = append(all, Parse([]string{content})...)
+			all = append(all, parse([]string{content})...)
 		}
 	}
 	for i := range all {
@@ -76,12 +78,12 @@ func HasNonce(fields []string) bool {
 	return false
 }
 
-func (p *Policy) obstacle(d *directive, stops string) Obstacle {
+func (p *policy) obstacle(d *directive, stops string) Obstacle {
 	return Obstacle{Policy: p.String(), Directive: d.name, Stops: stops}
 }
 
 // loadObstacles appends what the policy stops of the script's and the widget's work.
-func (d *demand) loadObstacles(found []Obstacle, p *Policy) []Obstacle {
+func (d *demand) loadObstacles(found []Obstacle, p *policy) []Obstacle {
 	if g := p.governing("connect-src"); g != nil && (g.list.hasURLHash() || !d.allowsTokenRoute(g.list)) {
 		found = append(found, p.obstacle(g, "token-route"))
 	}
@@ -111,8 +113,8 @@ func (d *demand) loadObstacles(found []Obstacle, p *Policy) []Obstacle {
 
 // typesObstacles appends the policies that require Trusted Types, where they and the lists of allowed policies together
 // keep the script from creating the loader.
-func (d *demand) typesObstacles(found []Obstacle, all List) []Obstacle {
-	if !d.trustedTypesStop([][]Policy{all}) {
+func (d *demand) typesObstacles(found []Obstacle, all []policy) []Obstacle {
+	if !d.trustedTypesStop([][]policy{all}) {
 		return found
 	}
 	for i := range all {

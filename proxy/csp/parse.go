@@ -2,8 +2,8 @@ package csp
 
 import "strings"
 
-// Policy is one serialized policy: what stands between two commas of a header field, or the content of a <meta> element.
-type Policy struct {
+// policy is one serialized policy: what stands between two commas of a header field, or the content of a <meta> element.
+type policy struct {
 	// text is the policy as it came, white space included. Every string below is a part of it.
 	text string
 	// directives are those that count and that this package has to do with, in order: the first of each name, ASCII only
@@ -15,13 +15,13 @@ type Policy struct {
 type directive struct {
 	name string // in lower case
 	list list
-	end  int // offset in Policy.text just behind the directive's last byte that is not white space
+	end  int // offset in policy.text just behind the directive's last byte that is not white space
 }
 
-// Parse reads header fields into the policies they carry, in order (CSP3 §2.2.2). Nothing is an error: what a browser
+// parse reads header fields into the policies they carry, in order (CSP3 §2.2.2). Nothing is an error: what a browser
 // ignores is ignored. Policies that forbid nothing are left out.
-func Parse(fields []string) List {
-	var policies List
+func parse(fields []string) []policy {
+	var policies []policy
 	for _, field := range fields {
 		for text := range strings.SplitSeq(field, ",") {
 			if p := parsePolicy(text); len(p.directives) > 0 {
@@ -33,11 +33,11 @@ func Parse(fields []string) List {
 }
 
 // String returns the policy's text as it came, without the white space around it.
-func (p Policy) String() string { return strings.TrimFunc(p.text, isSpace) }
+func (p policy) String() string { return strings.TrimFunc(p.text, isSpace) }
 
 // parsePolicy is CSP3 §2.2.1, "parse a serialized CSP".
-func parsePolicy(text string) Policy {
-	p := Policy{text: text}
+func parsePolicy(text string) policy {
+	p := policy{text: text}
 	for at := 0; at <= len(text); {
 		stop := len(text)
 		if i := strings.IndexByte(text[at:], ';'); i >= 0 {
@@ -50,7 +50,7 @@ func parsePolicy(text string) Policy {
 }
 
 // addDirective reads the directive that stands at text[at:stop].
-func (p *Policy) addDirective(at, stop int) {
+func (p *policy) addDirective(at, stop int) {
 	token := strings.TrimRightFunc(p.text[at:stop], isSpace)
 	stop = at + len(token)
 	token = strings.TrimLeftFunc(token, isSpace)
@@ -75,7 +75,7 @@ func isRelevant(name string) bool {
 }
 
 // find returns the directive of that name, nil when the policy has none.
-func (p *Policy) find(name string) *directive {
+func (p *policy) find(name string) *directive {
 	for i := range p.directives {
 		if p.directives[i].name == name {
 			return &p.directives[i]
@@ -86,7 +86,7 @@ func (p *Policy) find(name string) *directive {
 
 // governing returns the directive that decides about what browsers report as a violation of effective: the directive
 // itself or the first of its fallbacks that is there (CSP3 §6.8.3 and §6.8.4). Nil: the policy says nothing about it.
-func (p *Policy) governing(effective string) *directive {
+func (p *policy) governing(effective string) *directive {
 	if d := p.find(effective); d != nil {
 		return d
 	}

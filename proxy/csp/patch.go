@@ -7,10 +7,10 @@ import (
 
 // parseFields reads each field into its policies, those without effect included, so that joined with commas they are the
 // field again.
-func parseFields(fields []string) [][]Policy {
-	parsed := make([][]Policy, len(fields))
+func parseFields(fields []string) [][]policy {
+	parsed := make([][]policy, len(fields))
 	for i, field := range fields {
-		policies := make([]Policy, 0, 1+strings.Count(field, ","))
+		policies := make([]policy, 0, 1+strings.Count(field, ","))
 		for text := range strings.SplitSeq(field, ",") {
 			policies = append(policies, parsePolicy(text))
 		}
@@ -22,7 +22,7 @@ func parseFields(fields []string) [][]Policy {
 // chooseNonce returns the nonce to put on the element, "" for none. The element can carry only one, so it is the one that
 // satisfies the most enforced policies, then the most others; the first of equals. Policies that it leaves unsatisfied get
 // the hash.
-func (d *demand) chooseNonce(enforced, reported [][]Policy) string {
+func (d *demand) chooseNonce(enforced, reported [][]policy) string {
 	candidates := d.nonces(nil, enforced)
 	if len(candidates) == 0 {
 		candidates = d.nonces(nil, reported)
@@ -41,7 +41,7 @@ func (d *demand) chooseNonce(enforced, reported [][]Policy) string {
 const maxNonces = 16
 
 // nonces collects the nonces of the lists that stop an element without one.
-func (d *demand) nonces(found []string, fields [][]Policy) []string {
+func (d *demand) nonces(found []string, fields [][]policy) []string {
 	for _, policies := range fields {
 		for i := range policies {
 			if g := policies[i].governing("script-src-elem"); g != nil && !d.admits(g.list, "") {
@@ -57,7 +57,7 @@ func (d *demand) nonces(found []string, fields [][]Policy) []string {
 }
 
 // satisfied counts the policies that need the nonce and have it.
-func (d *demand) satisfied(fields [][]Policy, nonce string) (n int) {
+func (d *demand) satisfied(fields [][]policy, nonce string) (n int) {
 	for _, policies := range fields {
 		for i := range policies {
 			if g := policies[i].governing("script-src-elem"); g != nil && !d.admits(g.list, "") && g.list.hasNonce(nonce) {
@@ -83,7 +83,7 @@ func (l list) hasOldHashes() bool {
 func oldHash(hash string) string { return strings.Replace(hash, "sha", "sha-", 1) }
 
 // blocked names what no edit can help against.
-func (d *demand) blocked(enforced [][]Policy, nonce string) string {
+func (d *demand) blocked(enforced [][]policy, nonce string) string {
 	for _, policies := range enforced {
 		for i := range policies {
 			p := &policies[i]
@@ -104,7 +104,7 @@ func (d *demand) blocked(enforced [][]Policy, nonce string) string {
 // trustedTypesStop reports whether the script could not create the loader's element: a policy requires Trusted Types for
 // scripts, and a list leaves the script's own out. Adding the name would be an edit, but such a list is how a site says
 // which code may make scripts at all.
-func (d *demand) trustedTypesStop(fields [][]Policy) bool {
+func (d *demand) trustedTypesStop(fields [][]policy) bool {
 	if !d.LoadsWidget {
 		return false
 	}
@@ -118,20 +118,20 @@ func (d *demand) trustedTypesStop(fields [][]Policy) bool {
 	return required && !listed
 }
 
-func (p *Policy) requiresTrustedTypes() bool {
+func (p *policy) requiresTrustedTypes() bool {
 	d := p.find("require-trusted-types-for")
 	return d != nil && d.list.hasKeyword("'script'")
 }
 
 // allowsTrustedTypesPolicy is what the trusted-types directive (Trusted Types, "Should Trusted Type policy creation be
 // blocked by CSP?") says of the script's policy: names are compared exactly, and without the directive all may be made.
-func (p *Policy) allowsTrustedTypesPolicy() bool {
+func (p *policy) allowsTrustedTypesPolicy() bool {
 	d := p.find("trusted-types")
 	return d == nil || slices.Contains(d.list, "*") || slices.Contains(d.list, TrustedTypesPolicy)
 }
 
 // patchFields returns the fields with what the demand lacks in each policy. Where nothing lacks it returns fields itself.
-func (d *demand) patchFields(fields []string, parsed [][]Policy, nonce string) ([]string, bool) {
+func (d *demand) patchFields(fields []string, parsed [][]policy, nonce string) ([]string, bool) {
 	out := fields
 	changed := false
 	for i, policies := range parsed {
@@ -147,7 +147,7 @@ func (d *demand) patchFields(fields []string, parsed [][]Policy, nonce string) (
 	return out, changed
 }
 
-func (d *demand) patchField(field string, policies []Policy, nonce string) (string, bool) {
+func (d *demand) patchField(field string, policies []policy, nonce string) (string, bool) {
 	var texts []string
 	for i := range policies {
 		plan := d.plan(&policies[i], nonce)
@@ -176,7 +176,7 @@ type addition struct {
 type plan []addition
 
 // plan finds what the policy lacks.
-func (d *demand) plan(p *Policy, nonce string) plan {
+func (d *demand) plan(p *policy, nonce string) plan {
 	var todo plan
 	if g := p.governing("script-src-elem"); g != nil {
 		var add []string
@@ -240,7 +240,7 @@ func (todo *plan) add(g *directive, name string, tokens []string) {
 }
 
 // apply writes the policy's text with the additions in it.
-func (todo plan) apply(p *Policy) string {
+func (todo plan) apply(p *policy) string {
 	var b strings.Builder
 	at := 0
 	for i := range p.directives {

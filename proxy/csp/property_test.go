@@ -89,7 +89,7 @@ func forEachRandom(t *testing.T, check func(r *rand.Rand) error) {
 func TestEvaluatorAgreesWithTheNaiveOne(t *testing.T) {
 	forEachRandom(t, func(r *rand.Rand) error {
 		fields := randomFields(r, 3)
-		list := Parse(fields)
+		list := listOf(fields)
 		for range 30 {
 			load := Load{Directive: pick(r, loadKinds), URL: pick(r, someURLs), Origin: pick(r, append([]string{""}, someOrigins...)), Nonce: pick(r, someNonces),
 				ParserInserted: r.IntN(2) == 0, Redirected: r.IntN(4) == 0}
