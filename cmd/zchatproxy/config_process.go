@@ -64,11 +64,8 @@ func (l *loader) checkPeers(c *configuration) {
 			c.problems.addf(name, "has %q, %s.", entry, problem)
 			continue
 		}
-		if p, err := netip.ParsePrefix(entry); err == nil {
-			wide := p.Addr().Is4() && p.Bits() < 8 || p.Addr().Is6() && p.Bits() < 16
-			if wide {
-				c.warnings.addf(name, "has %s: whoever can reach the proxy can pass for anybody, by writing the identity headers themselves. Write only the addresses of your gateway.", entry)
-			}
+		if p, err := identity.ParsePeers(entry); err == nil && p.TrustsEveryone() {
+			c.warnings.addf(name, "has %s: whoever can reach the proxy can pass for anybody, by writing the identity headers themselves. Write only the addresses of your gateway.", entry)
 		}
 	}
 	peers, err := identity.ParsePeers(list)

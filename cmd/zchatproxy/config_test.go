@@ -198,6 +198,7 @@ func TestWarnings(t *testing.T) {
 	for _, tc := range []struct{ name, env, want string }{
 		{"short secret", "ZCHAT_SECRET=0123456789", "ZCHAT_SECRET holds a secret of 10 bytes; …"},
 		{"everybody trusted", "ZCHAT_TRUSTED_PROXIES=0.0.0.0/0", "ZCHAT_TRUSTED_PROXIES has 0.0.0.0/0: …"},
+		{"everybody trusted, as IPv6", "ZCHAT_TRUSTED_PROXIES=::ffff:0.0.0.0/96", "ZCHAT_TRUSTED_PROXIES has ::ffff:0.0.0.0/96: …"},
 		{"everybody trusted in IPv6", "ZCHAT_TRUSTED_PROXIES=127.0.0.1,::/0", "ZCHAT_TRUSTED_PROXIES has ::/0: …"},
 		{"public admin", "ZCHAT_ADMIN_LISTEN=:9090", "ZCHAT_ADMIN_LISTEN is :9090: the status page and metrics have no log-in …"},
 		{"public admin address", "ZCHAT_ADMIN_LISTEN=203.0.113.7:9090", "ZCHAT_ADMIN_LISTEN is 203.0.113.7:9090: …"},

@@ -156,7 +156,7 @@ func (k *keyring) storeLocked(kid string, keys map[string]crypto.PublicKey, err 
 		k.failures++
 		backoff := maxBackoff
 		if k.failures < 5 {
-			backoff = min(maxBackoff, time.Second<<(k.failures-1))
+			backoff = time.Second << (k.failures - 1)
 		}
 		k.retryAt = now.Add(backoff)
 		k.log.Warn("the gateway's verification keys could not be fetched; those held stay good",

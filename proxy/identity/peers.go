@@ -93,11 +93,15 @@ func peerAddr(remoteAddr string) (netip.Addr, bool) {
 	return addr, err == nil
 }
 
-// TrustsEveryone reports whether p holds a network so wide that it amounts to every IPv4 or IPv6 address, such as
-// 0.0.0.0/0 or one half of it: then anybody may say who they are, which deserves a warning.
+// TrustsEveryone reports whether p holds a network so wide that nobody has it for themselves, such as 0.0.0.0/0 or
+// 2000::/3: then anybody may say who they are, which deserves a warning.
 func (p Peers) TrustsEveryone() bool {
 	for _, prefix := range p.prefixes {
-		if prefix.Bits() <= 1 {
+		least := 8 // 10.0.0.0/8 is somebody's own
+		if prefix.Addr().Is6() {
+			least = 16
+		}
+		if prefix.Bits() < least {
 			return true
 		}
 	}

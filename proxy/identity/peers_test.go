@@ -57,8 +57,8 @@ func TestPeersThatCannotBeRead(t *testing.T) {
 
 func TestTrustsEveryone(t *testing.T) {
 	for list, want := range map[string]bool{
-		"0.0.0.0/0": true, "::/0": true, "127.0.0.1,::/0": true, "0.0.0.0/1,128.0.0.0/1": true, "::ffff:0.0.0.0/96": true,
-		"": false, "unix": false, "10.0.0.0/8": false, "0.0.0.0": false, "::1/128": false, "2000::/3": false,
+		"0.0.0.0/0": true, "::/0": true, "127.0.0.1,::/0": true, "0.0.0.0/1,128.0.0.0/1": true, "::ffff:0.0.0.0/96": true, "2000::/3": true,
+		"": false, "unix": false, "10.0.0.0/8": false, "0.0.0.0": false, "::1/128": false, "2001::/16": false,
 	} {
 		p, err := ParsePeers(list)
 		if err != nil {
