@@ -43,8 +43,8 @@ type Demo struct {
 	parts   *parts
 	secrets secrets
 	url     string // the gateway's, with a slash at the end, as the others
-	site    string
-	admin   string
+	site    string // without the proxy
+	admin   string // zchatproxy's status page
 }
 
 // Start starts all parts and returns when they accept connections. They stop when ctx ends, or when one of them
@@ -82,12 +82,6 @@ func Start(ctx context.Context, o Options) (*Demo, error) {
 
 // URL is the gateway's landing page: the address to open in a browser.
 func (d *Demo) URL() string { return strings.TrimSuffix(d.url, "/") + gateway.Prefix }
-
-// SiteURL is the legacy site's own address, where it is without the proxy.
-func (d *Demo) SiteURL() string { return d.site }
-
-// AdminURL is the address of zchatproxy's status page.
-func (d *Demo) AdminURL() string { return d.admin }
 
 // Wait blocks until all parts have stopped, and returns the error of the part that made them, if one did.
 func (d *Demo) Wait() error { return d.parts.wait() }

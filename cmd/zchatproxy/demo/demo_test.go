@@ -296,11 +296,11 @@ func TestAdmin(t *testing.T) {
 	d := start(t, Options{Version: "v1.2.3"})
 	c := visitor(t, d, "")
 	fetch(t, c, d.url)
-	_, metrics := fetch(t, c, d.AdminURL()+"metrics")
+	_, metrics := fetch(t, c, d.admin+"metrics")
 	if !regexp.MustCompile(`(?m)^zchatproxy_pages_total\{[^}]*site="demo"[^}]*\} 1$`).Match(metrics) {
 		t.Errorf("the page is not counted:\n%s", metrics)
 	}
-	if res, body := fetch(t, c, d.AdminURL()+"readyz"); res.StatusCode != http.StatusOK {
+	if res, body := fetch(t, c, d.admin+"readyz"); res.StatusCode != http.StatusOK {
 		t.Errorf("not ready: %s %s", res.Status, body)
 	}
 	if res, _ := fetch(t, c, d.url+"metrics"); res.StatusCode != http.StatusNotFound {

@@ -52,7 +52,7 @@ func (w walk) marked() {
 // tokens is how often the token route was asked, whatever it answered.
 func (w walk) tokens() int {
 	w.t.Helper()
-	_, metrics := fetch(w.t, visitor(w.t, w.d, ""), w.d.AdminURL()+"metrics")
+	_, metrics := fetch(w.t, visitor(w.t, w.d, ""), w.d.admin+"metrics")
 	n := 0
 	for _, m := range regexp.MustCompile(`(?m)^zchatproxy_tokens_total\{.*\} (\d+)$`).FindAllSubmatch(metrics, -1) {
 		k, err := strconv.Atoi(string(m[1]))
