@@ -24,11 +24,11 @@ func (l *loader) checkSite(c *configuration, s *site) {
 	}
 	warn := func(key, format string, args ...any) { c.warnings.addf(s.variable(key), format, args...) }
 
-	for i, h := range v.Hosts {
+	for _, h := range v.Hosts {
 		if strings.TrimSpace(h) == "" {
 			continue
 		}
-		host, note, problem := normalHost(v.Hosts[i])
+		host, note, problem := normalHost(h)
 		say("HOSTS", problem)
 		if note != "" {
 			warn("HOSTS", "%s", note)

@@ -33,7 +33,6 @@ configured, and nothing but this machine is contacted. Open the address that is 
 		if *verbose {
 			options.Log = newLog(a.stderr, processVars{LogLevel: "debug"})
 		}
-		options.Version = versionOf().Version
 		d, err := demo.Start(a.ctx, options)
 		if err != nil {
 			return err

@@ -345,49 +345,46 @@ func (o *doctorOptions) siteOr(c *configuration) string {
 
 // browserRequest is a visitor's navigation to a page.
 func (d *doctor) browserRequest(ctx context.Context, target string) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		return nil, err
-	}
-	h := r.Header
-	h.Set("User-Agent", "Mozilla/5.0 (compatible; zchatproxy doctor)")
-	h.Set("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")
-	h.Set("Accept-Language", "en")
-	h.Set("Accept-Encoding", "gzip, deflate, br, zstd")
-	h.Set("Sec-Fetch-Dest", "document")
-	h.Set("Sec-Fetch-Mode", "navigate")
-	h.Set("Sec-Fetch-Site", "none")
-	h.Set("Upgrade-Insecure-Requests", "1")
-	d.addHeaders(r)
-	return r, nil
+	return d.request(ctx, target, [][2]string{
+		{"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+		{"Accept-Language", "en"},
+		{"Accept-Encoding", "gzip, deflate, br, zstd"},
+		{"Sec-Fetch-Dest", "document"},
+		{"Sec-Fetch-Mode", "navigate"},
+		{"Sec-Fetch-Site", "none"},
+		{"Upgrade-Insecure-Requests", "1"},
+	})
 }
 
 // tokenRequest is the injected script's request for a token.
 func (d *doctor) tokenRequest(ctx context.Context, target string) (*http.Request, error) {
+	return d.request(ctx, target, [][2]string{
+		{"Accept", "application/jwt, application/json"},
+		{"Cache-Control", "no-cache"},
+		{"Sec-Fetch-Dest", "empty"},
+		{"Sec-Fetch-Mode", "cors"},
+		{"Sec-Fetch-Site", "same-origin"},
+	})
+}
+
+// request is what a browser sends, and what --header gives.
+func (d *doctor) request(ctx context.Context, target string, fields [][2]string) (*http.Request, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return nil, err
 	}
-	h := r.Header
-	h.Set("User-Agent", "Mozilla/5.0 (compatible; zchatproxy doctor)")
-	h.Set("Accept", "application/jwt, application/json")
-	h.Set("Cache-Control", "no-cache")
-	h.Set("Sec-Fetch-Dest", "empty")
-	h.Set("Sec-Fetch-Mode", "cors")
-	h.Set("Sec-Fetch-Site", "same-origin")
-	d.addHeaders(r)
-	return r, nil
-}
-
-// addHeaders adds what --header gives.
-func (d *doctor) addHeaders(r *http.Request) {
+	r.Header.Set("User-Agent", "Mozilla/5.0 (compatible; zchatproxy doctor)")
+	for _, f := range fields {
+		r.Header.Set(f[0], f[1])
+	}
 	for name, values := range d.headers() {
 		if name == "Host" {
 			r.Host = values[0]
 			continue
 		}
-		r.Header[name] = append([]string(nil), values...)
+		r.Header[name] = values
 	}
+	return r, nil
 }
 
 // headers are those of --header. Names keep their spelling where it is not canonical: aliases are a fault to be found.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"zchatproxy/proxy/identity"
+	"zchatproxy/signer"
 )
 
 // walkSite walks the configured site: first its upstream directly, then a page and a token through a proxy inside this
@@ -56,14 +57,10 @@ func (d *doctor) visitSecret() {
 	s := d.site
 	for _, x := range []struct {
 		key, file string
-		source    interface {
-			Err() error
-			Fingerprint() string
-			Len() int
-		}
+		source    *signer.Secret
 	}{{"SECRET", s.vars.SecretFile, s.secret}, {"HELP_CENTER_SECRET", s.vars.HelpCenterSecretFile, s.helpCtr}} {
-		if x.key == "HELP_CENTER_SECRET" && s.helpCtr == nil {
-			continue
+		if x.source == nil {
+			continue // the second one is optional
 		}
 		variable := s.variable(x.key)
 		if x.file != "" {
@@ -261,17 +258,12 @@ func (d *doctor) tryOwnHost(ctx context.Context, client *http.Client, path strin
 	if err != nil || a.status >= 400 {
 		return
 	}
-	last := &d.stations[len(d.stations)-1]
-	hint := station{Name: last.Name, Mark: markInfo, Text: fmt.Sprintf("asked for %s instead of %s, it answers %d: set %s=upstream", r.URL.Host, d.publicHost(), a.status, d.site.variable("UPSTREAM_HOST"))}
-	d.report(hint)
+	d.info("upstream", "asked for %s instead of %s, it answers %d: set %s=upstream", r.URL.Host, d.publicHost(), a.status, d.site.variable("UPSTREAM_HOST"))
 }
-
-// presetNames are the identity presets, to recognise a gateway by its headers.
-var presetNames = []string{"forwarded", "auth-request", "authelia", "authentik", "pomerium", "cloudflare-access", "aws-alb", "google-iap", "azure-easyauth", "tailscale"}
 
 // presetFor names the preset that reads a header, "" for none.
 func presetFor(header string) string {
-	for _, p := range presetNames {
+	for _, p := range identity.PresetNames() {
 		source, err := identity.New(identity.Config{Preset: p, Audience: "any", Issuer: "https://any.example", KeysURL: "https://any.example/keys"})
 		if err == nil && source.Owns(header) {
 			return p

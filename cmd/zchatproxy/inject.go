@@ -16,7 +16,7 @@ import (
 	"zchatproxy/proxy"
 )
 
-// injection options say what the response's header would.
+// injectOptions say what the response's header would.
 type injectOptions struct {
 	contentType string
 	coding      string
@@ -45,7 +45,7 @@ It needs no configuration; with one, the site's widget, key and settings are use
 	complete(cmd, "content-encoding", "gzip", "deflate", "br", "zstd")
 	siteName := siteFlag(cmd)
 	cmd.RunE = work(func(_ *cobra.Command, args []string) error {
-		c, err := a.loadFor(needs{})
+		c, err := a.loadFor(needsNone)
 		if err != nil {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 
 	"zchatproxy/proxy"
 	"zchatproxy/proxy/wire"
+	"zchatproxy/signer"
 )
 
 // maxHeaderBytes bounds a request's header: room for a gateway's assertion with many groups and for the cookies of an
@@ -286,14 +287,9 @@ type secretWatch struct {
 
 type watchedSecret struct {
 	variable string
-	source   interface {
-		Err() error
-		Since() time.Time
-		Fingerprint() string
-		Len() int
-	}
-	since time.Time
-	lost  bool
+	source   *signer.Secret
+	since    time.Time
+	lost     bool
 }
 
 func newSecretWatch(sites []*site, log *slog.Logger) *secretWatch {

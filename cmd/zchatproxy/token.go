@@ -14,15 +14,18 @@ import (
 	"zchatproxy/signer"
 )
 
-// needs says which of the required variables a command cannot do without.
-type needs struct{ upstream, secret bool }
+// What a command cannot do without: see loadFor.
+const (
+	needsSecret = true
+	needsNone   = false
+)
 
-// loadFor loads the configuration for a command that works with one site and may not need all of it.
-func (a *app) loadFor(n needs) (*configuration, error) {
+// loadFor loads the configuration for a command that works with one site, asks nothing of its upstream, and may not
+// need its secret.
+func (a *app) loadFor(secret bool) (*configuration, error) {
 	c := newLoader(a.env).load()
 	problems := c.problems.without(func(f finding) bool {
-		return f.missing && (strings.HasSuffix(f.Variable, "UPSTREAM") && !n.upstream || strings.HasSuffix(f.Variable, "SECRET") && !n.secret) ||
-			f.passing && !n.secret
+		return f.missing && !(secret && strings.HasSuffix(f.Variable, "SECRET")) || f.passing && !secret
 	})
 	if len(problems) > 0 {
 		return nil, &configError{problems}
@@ -93,6 +96,28 @@ func (s *site) secretFor(kind signer.Kind) (*signer.Secret, error) {
 	return s.helpCtr, nil
 }
 
+// tokenFlags adds --site and --kind. The function it returns loads the configuration, and gives the site that they choose,
+// the kind, and the secret that signs it.
+func (a *app) tokenFlags(cmd *cobra.Command) func() (*site, signer.Kind, *signer.Secret, error) {
+	siteName, kindOf := siteFlag(cmd), kindFlag(cmd)
+	return func() (*site, signer.Kind, *signer.Secret, error) {
+		c, err := a.loadFor(needsSecret)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		s, err := c.pick(*siteName)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		kind, err := kindOf(s)
+		if err != nil {
+			return nil, 0, nil, err
+		}
+		secret, err := s.secretFor(kind)
+		return s, kind, secret, err
+	}
+}
+
 func (a *app) tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
@@ -110,31 +135,19 @@ visitor's browser. The id is what the gateway sends: ZCHAT_EXTERNAL_ID_PREFIX is
 	flags.StringVar(&p.Name, "name", "", "the visitor's name; without it, the part of the address before the @, else the id")
 	flags.BoolVar(&p.EmailVerified, "email-verified", false, "messaging: the address is verified (as ZCHAT_EMAIL_VERIFIED=true says of all)")
 	decode := flags.Bool("decode", false, "print header and claims as JSON on standard error")
-	siteName, kindOf := siteFlag(cmd), kindFlag(cmd)
+	choose := a.tokenFlags(cmd)
 	cmd.RunE = work(func(*cobra.Command, []string) error {
-		c, err := a.loadFor(needs{secret: true})
+		s, kind, secret, err := choose()
 		if err != nil {
 			return err
 		}
-		s, err := c.pick(*siteName)
-		if err != nil {
-			return err
-		}
-		kind, err := kindOf(s)
-		if err != nil {
-			return err
-		}
-		return a.printToken(s, kind, p, *decode)
+		return a.printToken(s, kind, secret, p, *decode)
 	})
 	cmd.AddCommand(a.verifyCommand())
 	return cmd
 }
 
-func (a *app) printToken(s *site, kind signer.Kind, p signer.Person, decode bool) error {
-	secret, err := s.secretFor(kind)
-	if err != nil {
-		return err
-	}
+func (a *app) printToken(s *site, kind signer.Kind, secret *signer.Secret, p signer.Person, decode bool) error {
 	sign, err := signer.New(signer.Config{Kind: kind, Secret: secret, KeyID: keyIDFor(s, kind), TTL: s.vars.TokenTTL, OmitEmail: s.vars.OmitEmail})
 	if err != nil {
 		return err
@@ -217,25 +230,13 @@ Exit code 0: all accept it. Exit code 1: it has problems.`,
     http://127.0.0.1:8080/__zchat/jwt | zchatproxy token verify`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	format, siteName, kindOf := formatFlag(cmd), siteFlag(cmd), kindFlag(cmd)
+	format, choose := formatFlag(cmd), a.tokenFlags(cmd)
 	cmd.RunE = work(func(_ *cobra.Command, args []string) error {
 		token, err := a.tokenArgument(args)
 		if err != nil {
 			return err
 		}
-		c, err := a.loadFor(needs{secret: true})
-		if err != nil {
-			return err
-		}
-		s, err := c.pick(*siteName)
-		if err != nil {
-			return err
-		}
-		kind, err := kindOf(s)
-		if err != nil {
-			return err
-		}
-		secret, err := s.secretFor(kind)
+		_, kind, secret, err := choose()
 		if err != nil {
 			return err
 		}

@@ -34,9 +34,8 @@ type processVars struct {
 // siteVars are the variables of one site, each of which may be written for all sites (ZCHAT_X) and for one
 // (ZCHAT_SITES_<n>_X). Besides the tags of processVars:
 //
-//	of      the variable that this one is the _FILE form of
-//	secret  the value is never shown
-//	site    required: a site without it cannot work
+//	of    the variable that this one is the _FILE form of
+//	site  required: a site without it cannot work
 type siteVars struct {
 	Hosts                []string      `env:"HOSTS" envDefault:"*" help:"Host names of the site, separated by commas: exact, *.example.com (any number of labels below, not the name itself), or * for all. The most specific wins."`
 	Upstream             string        `env:"UPSTREAM" site:"required" help:"The site behind: http://host:port, https://host:port or unix:///path."`
@@ -47,10 +46,10 @@ type siteVars struct {
 	WidgetKey            string        `env:"WIDGET_KEY" help:"The widget's key: the proxy then loads the widget too, on pages that do not load it themselves."`
 	Settings             string        `env:"SETTINGS" envDefault:"{}" help:"A JSON object merged into zESettings: colour, departments, locale, …"`
 	SettingsFile         string        `env:"SETTINGS_FILE" of:"SETTINGS" help:"A file that holds SETTINGS."`
-	Secret               string        `env:"SECRET" site:"required" secret:"yes" help:"The shared secret that signs chat or messaging tokens."`
+	Secret               string        `env:"SECRET" site:"required" help:"The shared secret that signs chat or messaging tokens."`
 	SecretFile           string        `env:"SECRET_FILE" of:"SECRET" help:"A file that holds SECRET."`
 	KeyID                string        `env:"KEY_ID" help:"The kid header of tokens; required for messaging, allowed for all."`
-	HelpCenterSecret     string        `env:"HELP_CENTER_SECRET" secret:"yes" help:"The Web Widget's other secret, for restricted Help Center content and the contact form."`
+	HelpCenterSecret     string        `env:"HELP_CENTER_SECRET" help:"The Web Widget's other secret, for restricted Help Center content and the contact form."`
 	HelpCenterSecretFile string        `env:"HELP_CENTER_SECRET_FILE" of:"HELP_CENTER_SECRET" help:"A file that holds HELP_CENTER_SECRET."`
 	TokenTTL             time.Duration `env:"TOKEN_TTL" envDefault:"5m" help:"How long a token is valid, 7 minutes at most."`
 	TokenLimit           limit         `env:"TOKEN_LIMIT" envDefault:"1000000" help:"The most tokens that one visitor gets in an hour, against scripts that run wild; off sets no limit."`

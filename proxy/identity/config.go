@@ -65,7 +65,7 @@ func New(c Config) (*Source, error) {
 	}
 	p, ok := presetNamed(c.Preset)
 	if !ok {
-		return nil, &FieldError{"Preset", fmt.Sprintf("%q is not a preset; write one of %s", c.Preset, presetNames())}
+		return nil, &FieldError{"Preset", fmt.Sprintf("%q is not a preset; write one of %s", c.Preset, strings.Join(PresetNames(), ", "))}
 	}
 	s := &Source{
 		config: c, preset: p,

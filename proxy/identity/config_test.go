@@ -106,9 +106,6 @@ func TestPresetTable(t *testing.T) {
 	var names []string
 	for _, p := range presets() {
 		names = append(names, p.name)
-		if !strings.Contains(presetNames(), p.name) {
-			t.Errorf("%s is not among the names in messages", p.name)
-		}
 		if p.signed != nil && (p.signed.maxLifetime <= 0 || p.signed.keysURL == nil || p.signed.audienceIs == "") {
 			t.Errorf("%s lacks a part of its format", p.name)
 		}

@@ -142,12 +142,13 @@ func presetNamed(name string) (preset, bool) {
 	return preset{}, false
 }
 
-func presetNames() string {
+// PresetNames lists what [Config.Preset] may be, custom and upstream last.
+func PresetNames() []string {
 	var names []string
 	for _, p := range presets() {
 		names = append(names, p.name)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // onHost is the URL of path on a bare host name, or "" when host is something else.
