@@ -18,7 +18,7 @@ func TestAllocs(t *testing.T) {
 	for _, s := range schemes() {
 		coded := s.encoded(t, text)
 		allocs := testing.AllocsPerRun(50, func() {
-			r := inject.Open(inject.Source{Body: io.NopCloser(bytes.NewReader(coded)), Coding: s.name}).Insert([]byte(element))
+			r := inject.Open(inject.Source{Body: io.NopCloser(bytes.NewReader(coded)), Coding: s.name}).Insert(script)
 			for {
 				if _, err := r.Read(buf); err != nil {
 					break

@@ -80,7 +80,7 @@ func BenchmarkInsert(b *testing.B) {
 			buf := make([]byte, 32<<10)
 			out := 0
 			for b.Loop() {
-				r := inject.Open(inject.Source{Body: &wholeBody{coded}, Coding: s.name}).Insert([]byte(element))
+				r := inject.Open(inject.Source{Body: &wholeBody{coded}, Coding: s.name}).Insert(script)
 				out = 0
 				for {
 					n, err := r.Read(buf)

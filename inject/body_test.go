@@ -60,7 +60,7 @@ func TestCutShort(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := drain(doc.Insert([]byte(element)))
+			out, err := drain(doc.Insert(script))
 			switch {
 			case place.Reason == "" && err == nil:
 				t.Fatalf("%s: %d of %d bytes came out as a whole body", s.form, n, len(coded))
@@ -98,7 +98,7 @@ func TestUpstreamFails(t *testing.T) {
 				if place.Reason != "" && err != failure {
 					t.Fatalf("%s after %d: %+v, %v", s.form, n, place, err)
 				}
-				out, err := drain(doc.Insert([]byte(element)))
+				out, err := drain(doc.Insert(script))
 				if err != failure {
 					t.Fatalf("%s after %d, %+v: ended with %v", s.form, n, place, err)
 				}
@@ -135,7 +135,7 @@ func TestEndOfTheBody(t *testing.T) {
 			end := readerFunc(func([]byte) (int, error) { <-seen; return 0, c.end })
 			src := io.MultiReader(bytes.NewReader(s.encoded(t, text)), strings.NewReader(c.rubbish), end)
 			var coded bytes.Buffer
-			r := open(document{}, s.name, src).Insert([]byte(element))
+			r := open(document{}, s.name, src).Insert(script)
 			z, err := s.decode(io.TeeReader(r, &coded))
 			if err != nil {
 				t.Fatal(err)
@@ -189,7 +189,7 @@ func TestCorrupt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := drain(doc.Insert([]byte(element)))
+			out, err := drain(doc.Insert(script))
 			if place.Reason != "" {
 				if err != nil || !bytes.Equal(out, bad) {
 					t.Fatalf("%s, byte %d: not passed, %v", s.form, i, err)
@@ -356,7 +356,7 @@ func TestBomb(t *testing.T) {
 			pw.CloseWithError(err)
 		}()
 		doc := open(document{}, s.name, pr)
-		r := doc.Insert([]byte(element))
+		r := doc.Insert(script)
 		runtime.GC()
 		var before, now runtime.MemStats
 		runtime.ReadMemStats(&before)

@@ -8,9 +8,13 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"zchatproxy/inject"
 )
 
 const element = `<script data-zchatproxy="">/* the script */</script>`
+
+var script = inject.NewElement([]byte(element))
 
 // document is one input of the corpus.
 type document struct {

@@ -18,7 +18,7 @@ func Example() {
 		return
 	}
 	fmt.Printf("at %d, before %s\n", place.Offset, place.Before)
-	body := doc.Insert([]byte(`<script data-zchatproxy="">…</script>`))
+	body := doc.Insert(inject.NewElement([]byte(`<script data-zchatproxy="">…</script>`)))
 	defer body.Close()
 	io.Copy(os.Stdout, body)
 	// Output:

@@ -101,7 +101,7 @@ func FuzzCodings(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := doc.Insert([]byte(element))
+		r := doc.Insert(script)
 		out, err := io.ReadAll(io.LimitReader(r, 16<<20))
 		r.Close()
 		if place.Reason != "" {

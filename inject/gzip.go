@@ -1,7 +1,6 @@
 package inject
 
 import (
-	"bytes"
 	"io"
 	"sync"
 
@@ -13,18 +12,18 @@ import (
 type gzipReader struct {
 	d     *Document
 	mu    sync.Mutex // as in plainReader
-	piece []byte
+	piece *Element
 	s     *splice.Reader
 	t     *transcoder // instead of s
 	begun bool
 }
 
-func newGzipReader(d *Document, element []byte) *gzipReader {
+func newGzipReader(d *Document, element *Element) *gzipReader {
 	r := &gzipReader{d: d, piece: element}
 	d.head.release()
 	d.dec.release() // what follows may take its time, on a slow line
 	d.raw.rewind()
-	r.s = splice.NewReader(&d.raw, d.place.Offset, pieceOf(element))
+	r.s = splice.NewReader(&d.raw, d.place.Offset, element.piece())
 	return r
 }
 
@@ -58,10 +57,10 @@ func (r *gzipReader) transcode() error {
 	d.dec = newDecoder(codingGzip, &d.raw)
 	d.dec.whole = true
 	d.head = newPrefix(d.dec)
-	if !d.head.need(int(d.place.Offset)) && len(d.head.buf) < int(d.place.Offset) {
+	if !d.head.need(int(d.place.Offset)) {
 		return d.head.err
 	}
-	r.t = newTranscoder(d, r.piece)
+	r.t = newTranscoder(d, r.piece.text)
 	return nil
 }
 
@@ -80,35 +79,4 @@ func (r *gzipReader) Close() error {
 		return err
 	}
 	return r.d.raw.src.Close()
-}
-
-// maxPieces is how many prepared elements are kept: there is one for each site, as a rule.
-const maxPieces = 64
-
-// pieces holds the elements that were inserted before, prepared. It is a cache: it saves work, and nothing depends on it.
-var pieces struct {
-	sync.RWMutex
-	m map[string]*splice.Piece
-}
-
-// pieceOf prepares an element once. Those with a nonce come only once, so they are not kept.
-func pieceOf(element []byte) *splice.Piece {
-	pieces.RLock()
-	p := pieces.m[string(element)]
-	pieces.RUnlock()
-	if p != nil {
-		return p
-	}
-	p = splice.Prepare(element)
-	tag := element[:bytes.IndexByte(element, '>')+1]
-	if bytes.Contains(tag, []byte(" nonce=")) {
-		return p
-	}
-	pieces.Lock()
-	defer pieces.Unlock()
-	if pieces.m == nil || len(pieces.m) >= maxPieces {
-		pieces.m = make(map[string]*splice.Piece)
-	}
-	pieces.m[string(element)] = p
-	return p
 }

@@ -30,7 +30,7 @@ func TestHeld(t *testing.T) {
 		before := heap()
 		open := make([]io.ReadCloser, bodies)
 		for i := range open {
-			open[i] = inject.Open(inject.Source{Body: io.NopCloser(bytes.NewReader(body)), Coding: coding}).Insert([]byte(element))
+			open[i] = inject.Open(inject.Source{Body: io.NopCloser(bytes.NewReader(body)), Coding: coding}).Insert(script)
 			for read := 0; read < 128<<10; {
 				n, err := open[i].Read(buf)
 				if err != nil {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 
 	"zchatproxy/inject/splice"
 )
@@ -34,6 +35,17 @@ const (
 	BodyCorrupt     Reason = "body-corrupt"     // the coded body does not decode, or the upstream broke off
 	Empty           Reason = "empty"            // nothing in it but white space
 )
+
+// An Element is what is put into documents. It is made once for any number of them, and safe for concurrent use.
+type Element struct {
+	text  []byte
+	piece func() *splice.Piece // for gzip; compressed at the first call, which takes its time
+}
+
+// NewElement makes an Element of its markup, which must be ASCII and must not be changed afterwards.
+func NewElement(text []byte) *Element {
+	return &Element{text: text, piece: sync.OnceValue(func() *splice.Piece { return splice.Prepare(text) })}
+}
 
 // Source is one response body as it came, with the three facts of its header that decide how its bytes are read.
 type Source struct {
@@ -185,28 +197,28 @@ func (d *Document) settle(enc encoding, locate func(*view) finding) Place {
 	return place
 }
 
-// Insert returns the body with element, which must be ASCII, at the place that Locate found; without one it is the same as Pass.
+// Insert returns the body with the element at the place that Locate found; without a place it is the same as Pass.
 // The coding and the encoding are those of the body. The first Read returns what came before the place, the element and what has arrived
 // behind it together as far as they fit; later ones return what arrives, compressed with a flush where the upstream paused.
 // A body that is cut short or corrupt ends with an error, never with io.EOF. Close closes the source.
-func (d *Document) Insert(element []byte) io.ReadCloser {
+func (d *Document) Insert(element *Element) io.ReadCloser {
 	if _, err := d.Locate(); err != nil || d.place.Reason != "" {
 		return d.Pass()
 	}
 	d.take()
 	if d.wide {
-		element = widen(element, d.bigEnd)
+		element = NewElement(widen(element.text, d.bigEnd))
 	}
 	switch d.coding {
 	case codingIdentity:
-		d.plain = len(element)
-		return newPlainReader(&d.raw, int(d.place.Offset), element)
+		d.plain = len(element.text)
+		return newPlainReader(&d.raw, int(d.place.Offset), element.text)
 	case codingGzip:
 		r := newGzipReader(d, element)
 		d.spliced = r.s
 		return r
 	}
-	return newTranscoder(d, element)
+	return newTranscoder(d, element.text)
 }
 
 // Growth returns by how many bytes the body that Insert has given is longer than the source. It is known, and ok, without a coding, and

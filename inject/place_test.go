@@ -22,7 +22,7 @@ func rewrite(t testing.TB, d document, coding string, body io.Reader, piece stri
 	if err != nil {
 		t.Fatalf("%s: %v", d.name, err)
 	}
-	r := doc.Insert([]byte(piece))
+	r := doc.Insert(inject.NewElement([]byte(piece)))
 	out, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatalf("%s: after %d bytes: %v", d.name, len(out), err)

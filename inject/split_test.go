@@ -135,12 +135,12 @@ func TestReaderContract(t *testing.T) {
 		if _, err := doc.Locate(); err != nil {
 			t.Fatal(err)
 		}
-		want, err := io.ReadAll(doc.Insert([]byte(element)))
+		want, err := io.ReadAll(doc.Insert(script))
 		if err != nil {
 			t.Fatal(err)
 		}
 		again := open(document{}, s.name, bytes.NewReader(coded))
-		if err := iotest.TestReader(again.Insert([]byte(element)), want); err != nil {
+		if err := iotest.TestReader(again.Insert(script), want); err != nil {
 			t.Errorf("%s: %v", s.form, err)
 		}
 		if err := iotest.TestReader(open(document{}, s.name, bytes.NewReader(coded)).Pass(), coded); err != nil {

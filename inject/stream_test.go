@@ -15,7 +15,7 @@ func TestFirstRead(t *testing.T) {
 	text := page()[:20000]
 	for _, s := range schemes() {
 		coded := s.encoded(t, text)
-		r := open(document{}, s.name, bytes.NewReader(coded)).Insert([]byte(element))
+		r := open(document{}, s.name, bytes.NewReader(coded)).Insert(script)
 		p := make([]byte, 32<<10)
 		n, err := r.Read(p)
 		if err != nil {
@@ -61,7 +61,7 @@ func TestTrickle(t *testing.T) {
 				for range seen {
 				}
 			}()
-			z, err := s.decode(open(document{}, s.name, pr).Insert([]byte(element)))
+			z, err := s.decode(open(document{}, s.name, pr).Insert(script))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -105,7 +105,7 @@ func TestDecidesEarly(t *testing.T) {
 			t.Error(c.name, err)
 		}
 		buf := make([]byte, 4096)
-		if n, err := doc.Insert(nil).Read(buf); err != nil || string(buf[:n]) != c.begin {
+		if n, err := doc.Insert(inject.NewElement(nil)).Read(buf); err != nil || string(buf[:n]) != c.begin {
 			t.Errorf("%s: %q %v", c.name, buf[:n], err)
 		}
 		close(stop)
@@ -143,7 +143,7 @@ func TestClose(t *testing.T) {
 				}
 				r := doc.Pass
 				if insert {
-					r = func() io.ReadCloser { return doc.Insert([]byte(element)) }
+					r = func() io.ReadCloser { return doc.Insert(script) }
 				}
 				body, buf := r(), make([]byte, 512)
 				for range reads {
@@ -189,7 +189,7 @@ func TestCloseWhileReading(t *testing.T) {
 			<-src.hangs
 			return 0, io.ErrClosedPipe
 		})
-		r := inject.Open(inject.Source{Body: src, Coding: s.name}).Insert([]byte(element))
+		r := inject.Open(inject.Source{Body: src, Coding: s.name}).Insert(script)
 		done := make(chan error)
 		go func() {
 			_, err := io.Copy(io.Discard, r)
@@ -215,7 +215,7 @@ func TestGrowth(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				body := doc.Insert([]byte(element))
+				body := doc.Insert(script)
 				n, ok := doc.Growth()
 				out, err := io.ReadAll(body)
 				body.Close()

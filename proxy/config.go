@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"zchatproxy/inject"
 	"zchatproxy/inject/snippet"
 	"zchatproxy/proxy/identity"
 	"zchatproxy/signer"
@@ -262,7 +263,7 @@ func (s *site) buildSnippet(c *Site, st *state, fail failFunc) {
 		fail("Settings", "%v", err)
 		return
 	}
-	s.element = s.snippet.Element("")
+	s.element = inject.NewElement(s.snippet.Element(""))
 	s.etagSuffix = "-zchat" + s.snippet.ID()
 }
 

@@ -139,13 +139,13 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 
 // headerFor mends a page's header and returns the element that agrees with its policy. Blocked names what
 // in the policy keeps any script out; then nothing is changed.
-func (s *site) headerFor(ex *exchange, h http.Header, p page) (element []byte, blocked string) {
+func (s *site) headerFor(ex *exchange, h http.Header, p page) (element *inject.Element, blocked string) {
 	element = s.element
 	enforce, report := h["Content-Security-Policy"], h["Content-Security-Policy-Report-Only"]
 	if len(enforce)+len(report) > 0 {
 		patch := s.policies.patch(enforce, report, s.cspNeeds(ex))
 		if patch.Nonce != "" {
-			element = s.snippet.Element(patch.Nonce)
+			element = inject.NewElement(s.snippet.Element(patch.Nonce))
 		}
 		if s.patchCSP {
 			if patch.Blocked != "" {

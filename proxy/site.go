@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"time"
 
+	"zchatproxy/inject"
 	"zchatproxy/inject/snippet"
 	"zchatproxy/proxy/identity"
 	"zchatproxy/signer"
@@ -30,7 +31,7 @@ type site struct {
 	widgetURL   string
 	loadsWidget bool // the script loads the widget where the page does not
 	snippet     *snippet.Snippet
-	element     []byte // the script element without a nonce, rendered once
+	element     *inject.Element // without a nonce, made once
 	etagSuffix  string
 
 	mode     string // "on", "off" or "preview"

@@ -124,7 +124,7 @@ func (a *app) inject(body io.ReadCloser, name string, element []byte, o injectOp
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
 	a.sayPlace(place)
-	out := doc.Insert(element) // passes the document on where there is no place
+	out := doc.Insert(inject.NewElement(element)) // passes the document on where there is no place
 	defer out.Close()
 	if !o.diff {
 		_, err = io.Copy(a.stdout, out)
