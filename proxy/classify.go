@@ -6,7 +6,7 @@ import (
 )
 
 // Reason names why a response was passed on without the script. It is a small fixed set: metrics count
-// it, the debug log says it, and the status page and doctor explain it. [inject.Reason] and the policy's
+// it, the access log says it, and the status page and doctor explain it. [inject.Reason] and the policy's
 // reasons join it where the page itself, not its headers, decided.
 type Reason string
 
