@@ -7,17 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"zchatproxy/testdata/browser"
 )
 
 // What unifiedDiff writes, patch reads, wherever the insertion is and whether or not the last line ends.
 func TestUnifiedDiff(t *testing.T) {
-	patch, err := exec.LookPath("patch")
-	if err != nil {
-		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
-			t.Fatal("patch is not installed")
-		}
-		t.Skip("patch is not installed")
-	}
+	patch := browser.Need(t, "patch")
 	for _, page := range []string{
 		"one line", "one line\n", "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "1\r\n2\r\n3\r\n4\r\n5\r\n6", "\n\n\n\n\n\n\n\n",
 	} {

@@ -7,11 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
@@ -20,31 +18,10 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"zchatproxy/inject/snippet"
+	"zchatproxy/testdata/browser"
 )
 
-// patience is for a browser on a busy machine.
-const patience = 2 * time.Minute
-
-// chromium starts the browser that all tests share; each test gets a context,
-// that is a set of cookies and storage, of its own.
-var chromium = sync.OnceValues(func() (context.Context, error) {
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU))
-	stopChromium = cancel
-	return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
-})
-
-var stopChromium = func() {}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stopChromium()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(browser.Main(m)) }
 
 // site is the site of a test as the visitor sees it: pages, and the proxy's
 // token route and cookie.
@@ -66,19 +43,7 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	ctx, err := chromium()
-	if err != nil {
-		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
-			t.Fatalf("no Chromium: %v", err)
-		}
-		t.Skipf("no Chromium: %v", err)
-	}
-	s := &site{t: t, header: http.Header{}}
-	var cancel context.CancelFunc
-	ctx, cancel = context.WithTimeout(ctx, patience)
-	t.Cleanup(cancel)
-	s.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
+	s := &site{t: t, ctx: browser.Context(t), header: http.Header{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.servePage)
 	mux.HandleFunc("/api", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })

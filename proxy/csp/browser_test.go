@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +17,8 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	chrome "zchatproxy/testdata/browser"
 )
 
 // site is the one server behind all names. It serves the page that the test sets.
@@ -104,19 +104,7 @@ type visit struct {
 // browser starts Chromium with every name leading to a port of this machine.
 func browser(t *testing.T, port string) context.Context {
 	t.Helper()
-	path := ""
-	for _, name := range [...]string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
-			t.Fatal("no Chromium on the path")
-		}
-		t.Skip("no Chromium on the path")
-	}
+	path := chrome.Need(t, "chromium", "chromium-browser", "google-chrome")
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithAllocatorOptions(chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for a browser on a busy machine.
-const patience = 3 * time.Minute
+const patience = 5 * time.Minute
 
 // Need returns the path of the first of some tools that is there. Without any it skips the test, or fails it
 // where ZCHATPROXY_TEST_ALL=1 says that nothing may be missing.

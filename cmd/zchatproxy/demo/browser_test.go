@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -15,22 +14,9 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"zchatproxy/testdata/browser"
 )
-
-// patience is for a browser on a busy machine.
-const patience = 5 * time.Minute
-
-// need skips a test for want of a tool, or fails it where all tests are to run.
-func need(t *testing.T, tools ...string) (path string) {
-	t.Helper()
-	for _, name := range tools {
-		if found, err := exec.LookPath(name); err == nil {
-			return found
-		}
-	}
-	missing(t, strings.Join(tools, " or "))
-	return ""
-}
 
 // missing skips the test, or fails it where all tests are to run.
 func missing(t *testing.T, what string) {
@@ -41,38 +27,7 @@ func missing(t *testing.T, what string) {
 	t.Skipf("%s is missing", what)
 }
 
-// chromium is the browser that all tests share: each opens tabs with cookies and storage of its own.
-var chromium struct {
-	once sync.Once
-	ctx  context.Context
-	stop func()
-	err  error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if chromium.stop != nil {
-		chromium.stop()
-	}
-	os.Exit(code)
-}
-
-// browser starts Chromium, or returns the one that runs already, for at most as long as patience goes.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path := need(t, "chromium", "chromium-browser", "google-chrome")
-	chromium.once.Do(func() {
-		chromium.ctx, chromium.stop = chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(
-			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU))
-		chromium.err = chromedp.Do(chromium.ctx, chromedp.Navigate("about:blank"))
-	})
-	if chromium.err != nil {
-		t.Fatal(chromium.err)
-	}
-	ctx, cancel := context.WithTimeout(chromium.ctx, patience)
-	t.Cleanup(cancel)
-	return ctx
-}
+func TestMain(m *testing.M) { os.Exit(browser.Main(m)) }
 
 // tab is a browser tab that keeps what its console complains about.
 type tab struct {
@@ -86,7 +41,7 @@ type tab struct {
 // newVisitor opens a tab with cookies and storage of its own.
 func newVisitor(t *testing.T) *tab {
 	t.Helper()
-	return openTab(t, browser(t), chromedp.WithNewBrowserContext())
+	return listen(t, browser.Context(t))
 }
 
 // another opens a tab that shares cookies and storage with b.
@@ -99,6 +54,12 @@ func openTab(t *testing.T, parent context.Context, o ...chromedp.ContextOption) 
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(parent, o...)
 	t.Cleanup(cancel)
+	return listen(t, ctx)
+}
+
+// listen makes a tab of its context.
+func listen(t *testing.T, ctx context.Context) *tab {
+	t.Helper()
 	b := &tab{t: t, ctx: ctx}
 	err := chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
 		_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})

@@ -9,13 +9,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"zchatproxy/testdata/browser"
 )
 
 // apache runs Debian's httpd, with its threads and HTTP/2 as Debian has them, over a configuration of its own. The
 // directives given may use {dir} for its directory.
 func apache(t *testing.T, dir, directives string) (direct string) {
 	t.Helper()
-	program := need(t, "apache2", "/usr/sbin/apache2")
+	program := browser.Need(t, "apache2", "/usr/sbin/apache2")
 	const modules = "/usr/lib/apache2/modules"
 	var load strings.Builder
 	for _, name := range []string{"mpm_event", "http2", "authz_core", "authz_host", "authn_core", "authn_file", "authz_user", "auth_basic", "alias", "autoindex",
@@ -68,7 +70,7 @@ AddOutputFilterByType DEFLATE text/html text/css text/plain application/xhtml+xm
 // repository makes a Git repository with everything that is hard to show on a page of XHTML.
 func repository(t *testing.T, path string) {
 	t.Helper()
-	git := need(t, "git")
+	git := browser.Need(t, "git")
 	var in bytes.Buffer
 	marks := 0
 	commit := func(branch, message string, parents string, files ...string) int {

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"zchatproxy/testdata/browser"
 )
 
 // nginx serves a directory, and lets one in it be written to.
 func nginx(t *testing.T) (direct string) {
 	t.Helper()
-	program := need(t, "nginx", "/usr/sbin/nginx")
+	program := browser.Need(t, "nginx", "/usr/sbin/nginx")
 	dir := publicDir(t)
 	for _, name := range []string{"/api", "/list", "/files", "/run"} {
 		if err := os.MkdirAll(dir+name, 0o777); err != nil {

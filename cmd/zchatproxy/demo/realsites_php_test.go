@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"zchatproxy/testdata/browser"
 )
 
 // picture is something to upload.
@@ -28,7 +30,7 @@ func picture(t *testing.T) []byte {
 func phpServer(t *testing.T, root string, env []string, args ...string) (address string) {
 	t.Helper()
 	address = freeAddress(t)
-	cmd := exec.Command(need(t, "php"), append(args, "-d", "upload_max_filesize=8M", "-S", address, "-t", root)...)
+	cmd := exec.Command(browser.Need(t, "php"), append(args, "-d", "upload_max_filesize=8M", "-S", address, "-t", root)...)
 	cmd.Env = append(os.Environ(), append(env, "PHP_CLI_SERVER_WORKERS=3")...)
 	server(t, address, cmd)
 	return "http://" + address
@@ -132,7 +134,7 @@ func mediaWiki(t *testing.T) software {
 	if _, err := os.Stat(root + "/maintenance/install.php"); err != nil {
 		missing(t, "MediaWiki")
 	}
-	php := need(t, "php")
+	php := browser.Need(t, "php")
 	if out, err := exec.Command(php, "-r", `exit(extension_loaded('pdo_sqlite') ? 0 : 1);`).CombinedOutput(); err != nil {
 		missing(t, "PHP's extension for SQLite "+string(out))
 	}

@@ -7,12 +7,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
@@ -21,31 +19,10 @@ import (
 
 	"zchatproxy/cmd/zchatproxy/demo/widget"
 	"zchatproxy/inject/snippet"
+	"zchatproxy/testdata/browser"
 )
 
-// patience is for a browser on a busy machine.
-const patience = 2 * time.Minute
-
-// chromium starts the browser that all tests share; each test gets a context,
-// that is a set of cookies and storage, of its own.
-var chromium = sync.OnceValues(func() (context.Context, error) {
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := chromedp.NewContext(context.Background(), chromedp.WithAllocatorOptions(
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU))
-	stopChromium = cancel
-	return ctx, chromedp.Do(ctx, chromedp.Navigate("about:blank"))
-})
-
-var stopChromium = func() {}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	stopChromium()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(browser.Main(m)) }
 
 // site is the site of a test as the visitor sees it: pages, the proxy's token
 // route and cookie, and the stand-in widgets.
@@ -95,19 +72,7 @@ func serveWidgets(t *testing.T, mux *http.ServeMux) {
 // startSite opens a browser context for a server that is yet to be started.
 func startSite(t *testing.T, server *httptest.Server) *site {
 	t.Helper()
-	ctx, err := chromium()
-	if err != nil {
-		if os.Getenv("ZCHATPROXY_TEST_ALL") == "1" {
-			t.Fatalf("no Chromium: %v", err)
-		}
-		t.Skipf("no Chromium: %v", err)
-	}
-	s := &site{Server: server, t: t}
-	var cancel context.CancelFunc
-	ctx, cancel = context.WithTimeout(ctx, patience)
-	t.Cleanup(cancel)
-	s.ctx, cancel = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
+	s := &site{Server: server, t: t, ctx: browser.Context(t)}
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
