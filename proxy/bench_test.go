@@ -28,37 +28,22 @@ import (
 // that what is measured is the proxy.
 func cannedUpstream(b *testing.B, response []byte) string {
 	b.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { ln.Close() })
-	go func() {
+	return bareSite(b, func(conn net.Conn) {
+		buf, end := make([]byte, 16<<10), []byte("\r\n\r\n")
+		n := 0
 		for {
-			conn, err := ln.Accept()
+			m, err := conn.Read(buf[n:])
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				buf, end := make([]byte, 16<<10), []byte("\r\n\r\n")
-				n := 0
-				for {
-					m, err := conn.Read(buf[n:])
-					if err != nil {
-						return
-					}
-					if n += m; bytes.HasSuffix(buf[:n], end) {
-						n = 0
-						if _, err := conn.Write(response); err != nil {
-							return
-						}
-					}
+			if n += m; bytes.HasSuffix(buf[:n], end) {
+				n = 0
+				if _, err := conn.Write(response); err != nil {
+					return
 				}
-			}()
+			}
 		}
-	}()
-	return "http://" + ln.Addr().String()
+	})
 }
 
 func canned(contentType, coding string, body []byte) []byte {

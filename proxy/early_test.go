@@ -18,32 +18,17 @@ import (
 // hastySite answers as soon as it has a request's head, and never reads a body.
 func hastySite(t *testing.T) (address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				if _, err := in.ReadString('\n'); err != nil {
-					return
-				}
-				if _, err := textproto.NewReader(in).ReadMIMEHeader(); err != nil {
-					return
-				}
-				io.WriteString(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
-				io.Copy(io.Discard, in)
-			}()
+	return bareSite(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		if _, err := in.ReadString('\n'); err != nil {
+			return
 		}
-	}()
-	return "http://" + ln.Addr().String()
+		if _, err := textproto.NewReader(in).ReadMIMEHeader(); err != nil {
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno")
+		io.Copy(io.Discard, in)
+	})
 }
 
 // TestBodyNeverBecomesARequest: when the site answers before the body has come, what is left of it must not be read as

@@ -81,28 +81,15 @@ func sendFrames(t *testing.T, g *rig, header, trailer []field) (status string) {
 // lenientSite takes any lines up to an empty one for a request, counts it, and answers.
 func lenientSite(t *testing.T) (requests *atomic.Int32, address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
 	requests = new(atomic.Int32)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			in := textproto.NewReader(bufio.NewReader(conn))
-			for line, err := in.ReadLine(); line != "" && err == nil; {
-				line, err = in.ReadLine()
-			}
-			requests.Add(1)
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			conn.Close()
+	return requests, bareSite(t, func(conn net.Conn) {
+		in := textproto.NewReader(bufio.NewReader(conn))
+		for line, err := in.ReadLine(); line != "" && err == nil; {
+			line, err = in.ReadLine()
 		}
-	}()
-	return requests, "http://" + ln.Addr().String()
+		requests.Add(1)
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
 }
 
 // TestHTTP2CannotSmuggle: what HTTP/1.1 has no room for, or reads as something else, ends at the proxy.

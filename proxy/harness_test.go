@@ -173,6 +173,34 @@ func (g *rig) raw(from, bytes string) reply {
 	return reply{res, string(body)}
 }
 
+// bareSite is an upstream of bare connections, each in the hands of serve, after which it is closed.
+func bareSite(t testing.TB, serve func(net.Conn)) (address string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open sync.Map // among them those that the proxy keeps for its next request
+	t.Cleanup(func() {
+		ln.Close()
+		open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
+	})
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			open.Store(conn, nil)
+			go func() {
+				defer conn.Close()
+				serve(conn)
+			}()
+		}
+	}()
+	return "http://" + ln.Addr().String()
+}
+
 // elementOf returns the injected element of a page, and the page without it.
 func elementOf(t *testing.T, body string) (element, rest string) {
 	t.Helper()

@@ -185,14 +185,8 @@ func TestIdentityCheckSharesNoConnection(t *testing.T) {
 // are late for whoever asks in between. It honours Connection: close.
 func carelessSite(t *testing.T) (smuggled *atomic.Int32, address string) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
 	smuggled = new(atomic.Int32)
-	serve := func(conn net.Conn) {
-		defer conn.Close()
+	return smuggled, bareSite(t, func(conn net.Conn) {
 		in := bufio.NewReader(conn)
 		held := "" // what goes out in front of the next answer
 		for {
@@ -228,17 +222,7 @@ func carelessSite(t *testing.T) (smuggled *atomic.Int32, address string) {
 				return
 			}
 		}
-	}
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go serve(conn)
-		}
-	}()
-	return smuggled, "http://" + ln.Addr().String()
+	})
 }
 
 // TestNobodyGetsTheAnswerToAnothersRequest: a site that loses step, on a body that it does not read or with an answer to

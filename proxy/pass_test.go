@@ -22,37 +22,23 @@ import (
 
 func TestRequestGoesUpByteForByte(t *testing.T) {
 	// The upstream is a bare socket: what it reads is what the proxy wrote.
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
 	heads := make(chan string, 1)
-	go func() {
+	address := bareSite(t, func(conn net.Conn) {
+		r := bufio.NewReader(conn)
+		var head strings.Builder
 		for {
-			conn, err := ln.Accept()
+			line, err := r.ReadString('\n')
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				r := bufio.NewReader(conn)
-				var head strings.Builder
-				for {
-					line, err := r.ReadString('\n')
-					if err != nil {
-						return
-					}
-					if head.WriteString(line); line == "\r\n" {
-						break
-					}
-				}
-				heads <- head.String()
-				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-			}()
+			if head.WriteString(line); line == "\r\n" {
+				break
+			}
 		}
-	}()
-	g := newRig(t, http.NotFoundHandler(), site(func(s *proxy.Site) { s.Upstream = "http://" + ln.Addr().String() }))
+		heads <- head.String()
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	})
+	g := newRig(t, http.NotFoundHandler(), at(address))
 	for _, target := range []string{
 		"/", "/a%2Fb", "/a%2fb", "/%7Euser/~user", "/a|b", "/a\"b", "/a^b{c}", "/caf\xc3\xa9", "/a;b=c/d", "/a//b", "//a/b", "/a/./b/../c", "/?", "/?a=1;b=2&c=%zz&d=3", "/?q=a+b%20c", "/x?y=<z>", "/[a]", "/a%", "/%zz", "/a\\b",
 	} {

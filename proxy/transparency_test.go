@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,35 +18,15 @@ import (
 // connection is closed after the first answer unless play returns true.
 func scripted(t *testing.T, play func(r *http.Request, conn net.Conn) (more bool)) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.Map // connections that the proxy keeps for its next request
-	t.Cleanup(func() {
-		ln.Close()
-		open.Range(func(conn, _ any) bool { conn.(net.Conn).Close(); return true })
-	})
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
+	return bareSite(t, func(conn net.Conn) {
+		for r := bufio.NewReader(conn); ; {
+			req, err := http.ReadRequest(r)
+			if err != nil || !play(req, conn) {
 				return
 			}
-			open.Store(conn, nil)
-			go func() {
-				defer conn.Close()
-				for r := bufio.NewReader(conn); ; {
-					req, err := http.ReadRequest(r)
-					if err != nil || !play(req, conn) {
-						return
-					}
-					io.Copy(io.Discard, req.Body)
-				}
-			}()
+			io.Copy(io.Discard, req.Body)
 		}
-	}()
-	return "http://" + ln.Addr().String()
+	})
 }
 
 // at makes the only site's upstream another one.
