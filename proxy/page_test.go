@@ -9,7 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"zchatproxy/inject/snippet"
 	"zchatproxy/proxy"
+	"zchatproxy/proxy/csp"
 )
 
 func TestPageGetsOneScriptAndNothingElseChanges(t *testing.T) {
@@ -267,6 +269,13 @@ func TestPolicyLetsTheScriptThrough(t *testing.T) {
 		if got := g.do(method, "/", "X-Zchat-Explain: 1").Header.Get("X-Zchat-Explain"); got != "csp-sandbox" {
 			t.Errorf("%s is explained as %q", method, got)
 		}
+	}
+}
+
+// The name under which the script makes its Trusted Types policy is the one that policies are judged by.
+func TestTrustedTypesPolicyHasOneName(t *testing.T) {
+	if csp.TrustedTypesPolicy != snippet.TrustedTypesPolicy {
+		t.Errorf("%q for package csp, %q for package snippet", csp.TrustedTypesPolicy, snippet.TrustedTypesPolicy)
 	}
 }
 

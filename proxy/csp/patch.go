@@ -1,6 +1,7 @@
 package csp
 
 import (
+	"iter"
 	"slices"
 	"strings"
 )
@@ -23,9 +24,9 @@ func parseFields(fields []string) [][]policy {
 // satisfies the most enforced policies, then the most others; the first of equals. Policies that it leaves unsatisfied get
 // the hash.
 func (d *demand) chooseNonce(enforced, reported [][]policy) string {
-	candidates := d.nonces(nil, enforced)
+	candidates := d.nonces(enforced)
 	if len(candidates) == 0 {
-		candidates = d.nonces(nil, reported)
+		candidates = d.nonces(reported)
 	}
 	best, most := "", 0
 	for _, nonce := range candidates {
@@ -40,16 +41,25 @@ func (d *demand) chooseNonce(enforced, reported [][]policy) string {
 // maxNonces bounds how many nonces are weighed against each other. Real pages have one or two.
 const maxNonces = 16
 
-// nonces collects the nonces of the lists that stop an element without one.
-func (d *demand) nonces(found []string, fields [][]policy) []string {
-	for _, policies := range fields {
-		for i := range policies {
-			if g := policies[i].governing("script-src-elem"); g != nil && !d.admits(g.list, "") {
-				for _, token := range g.list {
-					if nonce := nonceOf(token); nonce != "" && len(found) < maxNonces && !slices.Contains(found, nonce) {
-						found = append(found, nonce)
-					}
+// stopping yields the lists that stop an element without a nonce.
+func (d *demand) stopping(fields [][]policy) iter.Seq[list] {
+	return func(yield func(list) bool) {
+		for _, policies := range fields {
+			for i := range policies {
+				if g := policies[i].governing("script-src-elem"); g != nil && !d.admits(g.list, "") && !yield(g.list) {
+					return
 				}
+			}
+		}
+	}
+}
+
+// nonces collects the nonces of the lists that stop an element without one.
+func (d *demand) nonces(fields [][]policy) (found []string) {
+	for l := range d.stopping(fields) {
+		for _, token := range l {
+			if nonce := nonceOf(token); nonce != "" && len(found) < maxNonces && !slices.Contains(found, nonce) {
+				found = append(found, nonce)
 			}
 		}
 	}
@@ -58,11 +68,9 @@ func (d *demand) nonces(found []string, fields [][]policy) []string {
 
 // satisfied counts the policies that need the nonce and have it.
 func (d *demand) satisfied(fields [][]policy, nonce string) (n int) {
-	for _, policies := range fields {
-		for i := range policies {
-			if g := policies[i].governing("script-src-elem"); g != nil && !d.admits(g.list, "") && g.list.hasNonce(nonce) {
-				n++
-			}
+	for l := range d.stopping(fields) {
+		if l.hasNonce(nonce) {
+			n++
 		}
 	}
 	return n
