@@ -451,3 +451,32 @@ func TestUpgradeUnderAnotherName(t *testing.T) {
 		t.Errorf("Origin %q goes up, want %q", got, want)
 	}
 }
+
+// TestForwardedHostIsAHost: a proxy in front may pass on a host that its client wrote; what ends a cookie's attribute or
+// a host in a URL is not taken into either.
+func TestForwardedHostIsAHost(t *testing.T) {
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "a=b; Domain=site.internal")
+		w.Header().Set("Location", "http://site.internal/next")
+		w.WriteHeader(http.StatusFound)
+	}), site(func(s *proxy.Site) { s.UpstreamHost = "site.internal" }))
+	for came, want := range map[string]string{
+		"www.example.com": "www.example.com", "www.example.com, internal": "www.example.com",
+		"evil.example;HttpOnly": "shop.example.com", "evil.example/x": "shop.example.com", "evil.example#": "shop.example.com",
+		"u@evil.example": "shop.example.com", "evil.example\\": "shop.example.com", "evil example": "shop.example.com", "evil.example\tx": "shop.example.com",
+		"evil.example?": "shop.example.com", "'evil.example'": "shop.example.com", "\xc3\xa9vil.example": "shop.example.com", "": "shop.example.com",
+	} {
+		for _, header := range []string{"X-Forwarded-Host: " + came, "Forwarded: host=\"" + came + "\""} {
+			if strings.HasPrefix(header, "Forwarded") && strings.ContainsAny(came, ",;") {
+				continue // ends there
+			}
+			res := g.get("/", "Host: shop.example.com", header)
+			if got := res.Header.Get("Location"); got != "http://"+want+"/next" {
+				t.Errorf("%q: Location %q", header, got)
+			}
+			if got := res.Header.Get("Set-Cookie"); got != "a=b; Domain="+want {
+				t.Errorf("%q: Set-Cookie %q", header, got)
+			}
+		}
+	}
+}
