@@ -21,7 +21,7 @@ import (
 // Config is a whole configuration. The zero value of a field means its documented default.
 type Config struct {
 	Sites           []Site         // at least one
-	Trusted         identity.Peers // peers whose identity and X-Forwarded-* headers count
+	Trusted         identity.Peers // peers whose identity and X-Forwarded-* headers count; zero trusts nobody
 	RoutePrefix     string         // where the proxy's own routes live; "" means "/__zchat"
 	UpstreamTimeout time.Duration  // until the upstream's response header arrives; 0 means 60 s
 

@@ -1,13 +1,13 @@
 package proxy_test
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"encoding/json"
 	"zchatproxy/proxy"
 )
 

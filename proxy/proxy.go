@@ -56,7 +56,7 @@ func New(cfg Config) (*Handler, error) {
 
 // Reload validates cfg and, if all of it is usable, replaces the configuration in one step. On an
 // error the handler goes on with what it had. Requests under way are not touched, and the connection
-// pools of upstreams that did not change are kept.
+// pools of upstreams that did not change are kept. One call must end before the next.
 func (h *Handler) Reload(cfg Config) error {
 	old := h.state.Load()
 	st, err := newState(cfg, old, h.metrics)

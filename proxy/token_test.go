@@ -12,10 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"zchatproxy/proxy"
 	"zchatproxy/signer"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 func claimsOf(t *testing.T, token, secret string) jwt.MapClaims {
