@@ -121,7 +121,6 @@ type guard struct {
 	state   state
 	fault   *fault // set once; the guard must not be used any more
 	upgrade bool   // the last request asked for another protocol
-	heads   int    // complete heads passed so far
 	message
 	name  [24]byte // a method, version or field name
 	value [24]byte // of a field that matters, without white space before it

@@ -276,7 +276,6 @@ func (g *guard) headEnds() bool {
 	case g.hasCoding && !g.chunked:
 		return g.endByServer("a transfer coding other than chunked")
 	}
-	g.heads++
 	switch {
 	case g.chunked:
 		g.state = stateSize
