@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/textproto"
 	"strings"
 	"testing"
@@ -128,6 +129,32 @@ func TestWholeBodyKeepsTheConnection(t *testing.T) {
 			if got, err := io.ReadAll(res.Body); string(got) != "abc" || err != nil || res.Close {
 				t.Errorf("%q %v, with Connection: close %v", got, err, res.Close)
 			}
+		}
+	}
+}
+
+// TestEarlyAnswerKeepsHTTP2: over HTTP/2 an answer before the end of the body costs its stream, not the connection.
+func TestEarlyAnswerKeepsHTTP2(t *testing.T) {
+	g, client := newServedRig(t, protocols{2, 1}, http.NotFoundHandler(), site(func(s *proxy.Site) { s.Upstream = hastySite(t) }))
+	var first net.Conn
+	for i := range 5 {
+		body, upload := io.Pipe()
+		var reused bool
+		var conn net.Conn
+		trace := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { conn, reused = info.Conn, info.Reused }})
+		res, err := client.Do(g.request("POST", "/upload", body).WithContext(trace))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 404 || string(text) != "no" {
+			t.Errorf("%s %q %v", res.Status, text, err)
+		}
+		res.Body.Close()
+		upload.Close()
+		if i == 0 {
+			first = conn
+		} else if conn != first || !reused {
+			t.Error("the connection was not used again")
 		}
 	}
 }

@@ -71,8 +71,9 @@ func (s *site) pass(ex *exchange, w *recorder, r *http.Request) {
 	if body != nil {
 		r.Body = body
 		// An upstream may answer while the body is still going up; without this, net/http would take what
-		// is left of the body away. HTTP/2 is full duplex anyway and says so with an error.
-		if http.NewResponseController(w).EnableFullDuplex() == nil {
+		// is left of the body away. HTTP/2 is full duplex anyway, ends streams one by one, and lets nobody but the
+		// transport read a body.
+		if r.ProtoMajor == 1 && http.NewResponseController(w).EnableFullDuplex() == nil {
 			w.body = body
 		}
 	}
