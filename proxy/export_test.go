@@ -17,3 +17,11 @@ func BenchTransport(upstream string) http.RoundTripper {
 
 // BenchBuffers is the pool that bodies are copied through.
 func BenchBuffers() httputil.BufferPool { return copyBuffers }
+
+// UntrueFields are the header fields that an insertion makes untrue.
+func UntrueFields() (names []string) {
+	for _, row := range untrue {
+		names = append(names, row.field)
+	}
+	return names
+}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -178,23 +179,72 @@ func TestRoutePrefix(t *testing.T) {
 	}
 }
 
+// disguises are names that some legacy server takes for name: with any letter case, and any punctuation for a hyphen.
+func disguises(name string) []string {
+	list := []string{name, strings.ToLower(name), strings.ToUpper(name)}
+	for _, c := range "!#$%&'*+.^_`|~" {
+		list = append(list, strings.ReplaceAll(name, "-", string(c)), strings.Replace(strings.ToLower(name), "-", string(c), 1))
+	}
+	return list
+}
+
+// TestUntrustedPeersAreNobody asks for tokens from an address that may not speak for visitors, and looks at what the site
+// gets to see of it, over HTTP/1.1 by raw sockets, and over HTTP/2.
 func TestUntrustedPeersAreNobody(t *testing.T) {
-	seen := make(chan http.Header, 1)
-	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen <- r.Header.Clone() }))
-	forms := []string{"X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X-Forwarded_User", "X.Forwarded.User", "X~Forwarded-User", "x_forwarded-email", "X-Forwarded-Email"}
-	for _, form := range forms {
-		head := form + ": victim@example.com\r\n"
-		res := g.raw("127.0.0.2", "GET /__zchat/jwt HTTP/1.1\r\nHost: x\r\n"+head+"X-Forwarded-Email: victim@example.com\r\nConnection: close\r\n\r\n")
-		if res.StatusCode != 401 {
-			t.Errorf("%s from an untrusted peer gives %d %s", form, res.StatusCode, res.body)
+	seen := make(chan string, 1)
+	site := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		seen <- fmt.Sprint(r.Header, r.Trailer)
+	})
+	const untrusted, victim = "127.0.0.2", "victim@example.com"
+	var forms []string
+	for _, name := range []string{"X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Preferred-Username", "X-Forwarded-Anything"} {
+		forms = append(forms, disguises(name)...)
+	}
+	check := func(form string, token reply) {
+		t.Helper()
+		if token.StatusCode != 401 {
+			t.Errorf("%s from an untrusted peer gives %d %s", form, token.StatusCode, token.body)
 		}
-		g.raw("127.0.0.2", "GET / HTTP/1.1\r\nHost: x\r\n"+head+"Connection: close, "+form+"\r\n\r\n")
-		for name, v := range <-seen {
-			if strings.Contains(strings.Join(v, ""), "victim") {
-				t.Errorf("%s reached the upstream as %s", form, name)
+		select {
+		case got := <-seen:
+			if strings.Contains(got, victim) {
+				t.Errorf("%s reached the upstream: %s", form, got)
 			}
+		default:
+			t.Errorf("%s: the request did not reach the upstream", form)
 		}
 	}
+
+	t.Run("HTTP/1.1", func(t *testing.T) {
+		g := newRig(t, site)
+		for _, form := range forms {
+			head := "Host: x\r\n" + form + ": " + victim + "\r\nX-Forwarded-User: " + victim + "\r\nX-Forwarded-Email: " + victim + "\r\n"
+			token := g.raw(untrusted, "GET /__zchat/jwt HTTP/1.1\r\n"+head+"Connection: close\r\n\r\n")
+			g.raw(untrusted, "POST / HTTP/1.1\r\n"+head+form+": "+victim+"\r\nConnection: close, "+form+"\r\nTrailer: "+form+
+				"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"+form+": "+victim+"\r\n\r\n")
+			check(form, token)
+		}
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		g, client := newServedRig(t, protocols{2, 1}, site)
+		client.Transport.(*http.Transport).DialContext = (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(untrusted)}}).DialContext
+		ask := func(form, method, path string, body io.Reader) *http.Request {
+			r := g.request(method, path, body, "X-Forwarded-User: "+victim, "X-Forwarded-Email: "+victim)
+			r.Header[form] = []string{victim, victim}
+			return r
+		}
+		for _, form := range forms {
+			token := sendWith(t, client, ask(form, "GET", "/__zchat/jwt", nil))
+			if token.ProtoMajor != 2 {
+				t.Fatalf("asked over %s", token.Proto)
+			}
+			upload := ask(form, "POST", "/", strings.NewReader("x"))
+			upload.Trailer = http.Header{form: {victim}}
+			sendWith(t, client, upload)
+			check(form, token)
+		}
+	})
 }
 
 func TestSecretRotation(t *testing.T) {
@@ -229,13 +279,10 @@ func TestSecretRotation(t *testing.T) {
 	}
 }
 
-// TestNobodyGetsAnothersToken has 200 visitors ask at once, over shared connections.
+// TestNobodyGetsAnothersToken has 200 visitors ask at once, over shared connections, for 20,000 tokens in all.
 func TestNobodyGetsAnothersToken(t *testing.T) {
 	g := newRig(t, http.NotFoundHandler())
-	visitors, each := 200, 100
-	if testing.Short() {
-		each = 10
-	}
+	const visitors, each = 200, 100
 	var wg sync.WaitGroup
 	for i := range visitors {
 		wg.Go(func() {
