@@ -151,6 +151,24 @@ func TestSecretFileFollowsChanges(t *testing.T) {
 	}
 }
 
+// Whoever replaces the file may count on the new secret two seconds later.
+func TestSecretFileWithinTwoSeconds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	clock := newTestClock()
+	writeFile(t, path, testSecret)
+	s := mustNew(t, Config{Secret: secretFile(path, clock.Now)})
+	for i := range 20 {
+		clock.advance(time.Duration(i) * 100 * time.Millisecond)
+		signs(t, s, testSecret) // at some moment of what the last reading is good for
+		next := fmt.Sprint(testSecret, i)
+		replaceFile(t, path, next)
+		clock.advance(2 * time.Second)
+		if !signs(t, s, next) {
+			t.Fatalf("change %d is not seen after two seconds", i)
+		}
+	}
+}
+
 func TestReloadReadsAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	clock := newTestClock() // stands still
