@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"zchatproxy/testdata/browser"
+	"zchatproxy/testdata/group"
 )
 
 // patience is how long a test waits for what should come at once, on a machine that is busy with other things.
@@ -192,7 +193,7 @@ func start(t testing.TB, cmd *exec.Cmd, addresses ...string) *running {
 	t.Helper()
 	r := &running{cmd: cmd, gone: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = r, r
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it may have workers, which are to end with it
+	group.New(cmd) // it may have workers, which are to end with it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -205,12 +206,12 @@ func start(t testing.TB, cmd *exec.Cmd, addresses ...string) *running {
 		case <-r.gone: // and its number may be another's by now
 			t.Logf("%s had ended already: %s", filepath.Base(cmd.Path), cmd.ProcessState)
 		default:
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+			group.Signal(cmd, syscall.SIGTERM)
 		}
 		select {
 		case <-r.gone:
 		case <-time.After(3 * time.Second):
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			group.Signal(cmd, syscall.SIGKILL)
 			<-r.gone
 		}
 		if t.Failed() {

@@ -250,7 +250,11 @@ func signalChildren(t testing.TB, pid int, s syscall.Signal) {
 			if _, err := fmt.Sscan(child, &id); err != nil {
 				t.Fatal(err)
 			}
-			if err := syscall.Kill(id, s); err != nil {
+			process, err := os.FindProcess(id)
+			if err == nil {
+				err = process.Signal(s)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			sent++

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build unix && !race
 
 package main
 
@@ -236,7 +236,7 @@ func needDescriptors(t *testing.T, n uint64) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if limit.Max >= n {
+	if uint64(limit.Max) >= n {
 		return
 	}
 	if thorough() {

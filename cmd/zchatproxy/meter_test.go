@@ -1,23 +1,27 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
 
-// meteredProgram is the program with a meter: whenever it gets SIGUSR1 it collects garbage and writes what it then
-// holds as a line of its log. SIGUSR2 makes it write what its goroutines are doing.
+// meteredProgram is the program with a meter: for the line askUsage on its standard input it collects garbage and writes
+// what it then holds as a line of its log; for askGoroutines it writes what its goroutines are doing.
 const meteredProgram = "zchatproxy-metered"
+
+const (
+	askUsage      = "usage"
+	askGoroutines = "goroutines"
+)
 
 // usage is what a process holds.
 type usage struct {
@@ -32,12 +36,11 @@ type usage struct {
 func (u usage) memory() int64 { return u.Heap + u.Stack }
 
 func metered() {
-	ask := make(chan os.Signal, 1)
-	signal.Notify(ask, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
-		for n := 1; ; n++ {
+		asked := bufio.NewScanner(os.Stdin)
+		for n := 1; asked.Scan(); n++ {
 			var reading any
-			if <-ask == syscall.SIGUSR2 {
+			if asked.Text() == askGoroutines {
 				pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
 			} else {
 				reading = takeReading()
@@ -80,17 +83,19 @@ func startMetered(t *testing.T, env ...string) *process {
 func readingTitle(n int) string { return fmt.Sprintf("reading %d.", n) }
 
 // read asks the meter for a reading, and returns when it has been written.
-func (p *process) readMeter(s os.Signal) map[string]any {
+func (p *process) readMeter(ask string) map[string]any {
 	p.t.Helper()
 	p.readings++
-	p.signal(s)
+	if _, err := fmt.Fprintln(p.meter, ask); err != nil {
+		p.t.Fatal(err)
+	}
 	return p.waitLog(readingTitle(p.readings))
 }
 
 // usage reads what the process holds now.
 func (p *process) usage() (u usage) {
 	p.t.Helper()
-	line, _ := json.Marshal(p.readMeter(syscall.SIGUSR1)["reading"])
+	line, _ := json.Marshal(p.readMeter(askUsage)["reading"])
 	if err := json.Unmarshal(line, &u); err != nil {
 		p.t.Fatal(err)
 	}
@@ -100,7 +105,7 @@ func (p *process) usage() (u usage) {
 // goroutines reads what the process's goroutines are doing.
 func (p *process) goroutines() string {
 	p.t.Helper()
-	p.readMeter(syscall.SIGUSR2)
+	p.readMeter(askGoroutines)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return strings.Join(p.plain, "\n")

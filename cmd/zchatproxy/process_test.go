@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for what should come at once on a machine that is busy with other things.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // thorough reports whether tests may take their time.
 func thorough() bool { return os.Getenv("ZCHATPROXY_TEST_ALL") == "1" }
@@ -37,8 +38,9 @@ type process struct {
 	more  chan struct{}    // closed and replaced with every line
 	done  chan struct{}    // closed when standard error has ended
 
-	quiet    bool // keep no lines of the access log
-	readings int  // of the meter, so far
+	quiet    bool           // keep no lines of the access log
+	meter    io.WriteCloser // where the meter is asked, nil without one
+	readings int            // of the meter, so far
 }
 
 // spawn starts the program with an environment of nothing but env, on free ports unless env says otherwise.
@@ -56,6 +58,11 @@ func spawnProgram(t *testing.T, name string, env ...string) *process {
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if name == meteredProgram {
+		if p.meter, err = p.cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -149,6 +156,9 @@ func (p *process) output() string {
 
 func (p *process) signal(s os.Signal) {
 	p.t.Helper()
+	if runtime.GOOS == "windows" && s != os.Kill {
+		p.t.Skip("Windows sends no signals")
+	}
 	if err := p.cmd.Process.Signal(s); err != nil {
 		p.t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"zchatproxy/testdata/group"
 )
 
 // document is a page of prose: its text, and what it sets as code.
@@ -474,9 +476,14 @@ func untilItSays(t *testing.T, env []string, text string, args []string) {
 
 // TestReadmeDemo runs the README's first command to the letter, from the folder where people are when they read it.
 func TestReadmeDemo(t *testing.T) {
+	build := exec.Command("go", "build", "-o", os.DevNull, "./cmd/zchatproxy") // which may take its time; what follows finds it done
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	cmd := exec.Command("go", "run", "./cmd/zchatproxy", "demo")
 	cmd.Dir = root
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // go run does not hand signals on
+	group.New(cmd) // go run does not hand signals on
 	var out saying
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -484,7 +491,7 @@ func TestReadmeDemo(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	t.Cleanup(func() { group.Signal(cmd, syscall.SIGKILL) })
 	address := ""
 	eventually(t, "the demonstration is open", func() bool {
 		select {
@@ -500,7 +507,7 @@ func TestReadmeDemo(t *testing.T) {
 	if status, body := get(t, address); status != http.StatusOK || !strings.Contains(body, "<html") {
 		t.Errorf("%s answers %d: %.300s", address, status, body)
 	}
-	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+	if err := group.Signal(cmd, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	select {

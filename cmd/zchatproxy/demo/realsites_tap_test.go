@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"zchatproxy/testdata/group"
 )
 
 // tap passes TCP connections on as they are and keeps both sides of them: what the proxy has asked, and what the
@@ -152,7 +154,7 @@ func server(t *testing.T, address string, cmd *exec.Cmd) {
 	t.Helper()
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it has workers, which are to end with it
+	group.New(cmd) // it has workers, which are to end with it
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -162,11 +164,11 @@ func server(t *testing.T, address string, cmd *exec.Cmd) {
 		close(gone)
 	}()
 	t.Cleanup(func() {
-		syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM)
+		group.Signal(cmd, syscall.SIGTERM)
 		select {
 		case <-gone:
 		case <-time.After(5 * time.Second):
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			group.Signal(cmd, syscall.SIGKILL)
 			<-gone
 		}
 		if t.Failed() {
