@@ -25,3 +25,19 @@ func UntrueFields() (names []string) {
 	}
 	return names
 }
+
+// HostTable returns a look-up of hosts among sites that have the given patterns, one site each.
+func HostTable(patterns ...string) (find func(host string) (pattern string)) {
+	var table hostTable
+	for _, p := range patterns {
+		if err := table.add([]string{p}, &site{name: p}); err != nil {
+			panic(err)
+		}
+	}
+	return func(host string) string {
+		if s := table.find(host); s != nil {
+			return s.name
+		}
+		return ""
+	}
+}

@@ -3,10 +3,14 @@ package proxy_test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"zchatproxy/proxy"
 	"zchatproxy/proxy/identity"
@@ -107,21 +111,148 @@ func TestConfigurationMistakesAreAllReported(t *testing.T) {
 	}
 }
 
+// TestThousandSites wants to find a site among a thousand no later than among ten, but for what a larger map costs: to
+// look at each of them would take a hundred times as long. The quickest of many rounds tells, since others use the machine.
 func TestThousandSites(t *testing.T) {
-	up := named(t, "x")
-	var cfg proxy.Config
-	for i := range 1000 {
-		cfg.Sites = append(cfg.Sites, proxy.Site{Hosts: []string{fmt.Sprintf("s%d.example", i)}, Upstream: up, Secret: signer.NewSecret(testSecret), Identity: identity.Config{Preset: "forwarded"}})
+	patterns := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("s%d.example", i), fmt.Sprintf("*.w%d.example", i), fmt.Sprintf("p%d.example:8443", i))
+		}
+		return all
 	}
-	h, err := proxy.New(cfg)
-	if err != nil {
+	few, many := proxy.HostTable(patterns(10)...), proxy.HostTable(patterns(1000)...)
+	round := func(find func(string) string, last int) time.Duration {
+		hosts := [][2]string{
+			{fmt.Sprintf("s%d.example", last), fmt.Sprintf("s%d.example", last)},
+			{fmt.Sprintf("a.b.w%d.example", last), fmt.Sprintf("*.w%d.example", last)},
+			{fmt.Sprintf("p%d.example:8443", last), fmt.Sprintf("p%d.example:8443", last)},
+			{"nobody.example", ""},
+		}
+		start := time.Now()
+		for range 100 {
+			for _, h := range hosts {
+				if got := find(h[0]); got != h[1] {
+					t.Fatalf("%s goes to %q, want %q", h[0], got, h[1])
+				}
+			}
+		}
+		return time.Since(start)
+	}
+	quickFew, quickMany := time.Hour, time.Hour
+	for range 200 {
+		quickFew, quickMany = min(quickFew, round(few, 9)), min(quickMany, round(many, 999))
+	}
+	t.Logf("400 look-ups among 10 sites of each kind: %v, among 1000: %v", quickFew, quickMany)
+	if quickMany > 10*quickFew {
+		t.Errorf("400 look-ups take %v among 1000 sites of each kind, and %v among 10", quickMany, quickFew)
+	}
+}
+
+// TestVisitorIsOneOnAllSites: one person has one id everywhere, in tokens that each site's own secret signs; a host that
+// is no site's gets no token.
+func TestVisitorIsOneOnAllSites(t *testing.T) {
+	secrets := map[string]string{"shop.example": testSecret + "-of-the-shop", "club.example": testSecret + "-of-the-club"}
+	g := newRig(t, http.NotFoundHandler(), func(c *proxy.Config) {
+		template := c.Sites[0]
+		c.Sites = nil
+		for host, secret := range secrets {
+			s := template
+			s.Hosts, s.Secret = []string{host}, signer.NewSecret(secret)
+			c.Sites = append(c.Sites, s)
+		}
+	})
+	for host, secret := range secrets {
+		res := g.get("/__zchat/jwt", append(ann, "Host: "+host)...)
+		if id := claimsOf(t, res.body, secret)["external_id"]; id != "u-1" {
+			t.Errorf("%s: external_id %v", host, id)
+		}
+	}
+	for _, host := range []string{"other.example", "shop.example.evil.example", "example"} {
+		if res := g.get("/__zchat/jwt", append(ann, "Host: "+host, "X-Forwarded-Host: shop.example")...); res.StatusCode != http.StatusMisdirectedRequest || strings.Contains(res.body, "eyJ") {
+			t.Errorf("%s: %d %s", host, res.StatusCode, res.body)
+		}
+	}
+}
+
+// TestReloadKeepsWhatIsUnderWay: requests end with the configuration that they began with, and the connections to a site
+// stay open where nothing about it has changed.
+func TestReloadKeepsWhatIsUnderWay(t *testing.T) {
+	var opened, closed atomic.Int64
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		switch r.URL.Path {
+		case "/early": // the header comes after the reload
+			begun <- struct{}{}
+			<-goOn
+		case "/late": // the page is on its way
+			io.WriteString(w, plainPage[:60])
+			http.NewResponseController(w).Flush()
+			begun <- struct{}{}
+			<-goOn
+			io.WriteString(w, plainPage[60:])
+			return
+		}
+		io.WriteString(w, plainPage)
+	}))
+	up.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			opened.Add(1)
+		case http.StateClosed:
+			closed.Add(1)
+		}
+	}
+	up.Start()
+	g := newRigAt(t, up)
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	pages := make(chan string, 2)
+	for _, path := range []string{"/early", "/late"} {
+		go func() {
+			res, err := plainClient.Do(g.request("GET", path, nil))
+			if err != nil {
+				pages <- err.Error()
+				return
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			pages <- fmt.Sprint(string(body), " ", err)
+		}()
+		<-begun
+	}
+	g.get("/")
+	before := opened.Load()
+
+	changed := g.config
+	changed.Sites = []proxy.Site{g.config.Sites[0]}
+	changed.Sites[0].Inject = "off"
+	if err := g.handler.Reload(changed); err != nil {
 		t.Fatal(err)
 	}
-	req := httptest.NewRequest("GET", "http://s999.example/", nil)
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, req)
-	if rec.Body.String() != "x" {
-		t.Errorf("%d %s", rec.Code, rec.Body)
+	if res := g.get("/"); res.body != plainPage {
+		t.Errorf("the reload has changed nothing: %s", res.body)
+	}
+	if now := opened.Load(); now != before || closed.Load() != 0 {
+		t.Errorf("%d connections to the site after a reload that left it alone, %d before; %d closed", now, before, closed.Load())
+	}
+
+	// To another upstream: the idle connection goes, those in use do not.
+	changed.Sites = []proxy.Site{changed.Sites[0]}
+	changed.Sites[0].Upstream = named(t, "another")
+	if err := g.handler.Reload(changed); err != nil {
+		t.Fatal(err)
+	}
+	if res := g.get("/"); res.body != "another" {
+		t.Errorf("after the upstream was changed: %s", res.body)
+	}
+	eventually(t, "the idle connection to the old upstream ends", func() bool { return closed.Load() > 0 })
+	release()
+	for range 2 {
+		page := <-pages
+		if _, rest := elementOf(t, page); rest != plainPage+" <nil>" {
+			t.Errorf("what was under way came as %q", page)
+		}
 	}
 }
 
