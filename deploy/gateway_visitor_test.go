@@ -155,13 +155,12 @@ func (v *visitor) is(who person) {
 
 // isNobody wants the token route to say so plainly: no redirect, which could disturb a log-in in another tab, and no
 // question for a password.
-func (v *visitor) isNobody() page {
+func (v *visitor) isNobody() {
 	v.t.Helper()
 	p := v.token()
 	if p.status != http.StatusUnauthorized || p.header.Get("Location") != "" || p.header.Get("Www-Authenticate") != "" {
 		v.t.Errorf("the token route answers nobody with %d %v %s", p.status, p.header, p.body)
 	}
-	return p
 }
 
 // standsBetween checks what every gateway must leave as it is, for somebody who is logged in.

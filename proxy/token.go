@@ -48,7 +48,7 @@ func (s *site) token(ex *exchange, w *recorder, r *http.Request, sign *signer.Si
 		w.Header().Set("Allow", http.MethodGet)
 		return "", &problem{status: http.StatusMethodNotAllowed, result: "method", detail: "A token is fetched with GET."}
 	}
-	if why := crossOrigin(r, ex.origin, ex.trusted); why != "" {
+	if why := crossOrigin(r, ex.origin); why != "" {
 		return "", &problem{status: http.StatusForbidden, result: "cross-origin", detail: why}
 	}
 	visitor := ex.visitor
@@ -101,7 +101,7 @@ func nobodyDetail(o identity.Outcome) string {
 // crossOrigin says why a request for a token does not come from the site's own pages, "" where it does.
 // A browser tells by Sec-Fetch-Site (Fetch Metadata), or else by Origin (RFC 6454); a request with neither
 // comes from an old browser's same-origin GET, or from no browser, which has no one else's cookies.
-func crossOrigin(r *http.Request, o origin, trusted bool) string {
+func crossOrigin(r *http.Request, o origin) string {
 	for _, site := range r.Header["Sec-Fetch-Site"] {
 		switch strings.ToLower(strings.TrimSpace(site)) {
 		case "same-origin", "none":

@@ -40,7 +40,7 @@ func (d *doctor) walkURL(ctx context.Context) {
 	if token.isOurs() {
 		d.visitClock(token, "the proxy's") // before whatever depends on the time
 	}
-	d.visitRemoteToken(ctx, client, u, token)
+	d.visitRemoteToken(token)
 	if a != nil {
 		d.visitWidget(a)
 	}
@@ -147,7 +147,7 @@ func (d *doctor) visitRemoteInjection(a, token *answer) bool {
 }
 
 // visitRemoteToken judges what the token route answers.
-func (d *doctor) visitRemoteToken(ctx context.Context, client *http.Client, u *url.URL, a *answer) {
+func (d *doctor) visitRemoteToken(a *answer) {
 	const name = "token"
 	route := d.routePrefix() + "/jwt"
 	switch {
@@ -159,7 +159,7 @@ func (d *doctor) visitRemoteToken(ctx context.Context, client *http.Client, u *u
 			"Give the cookie of a session with --header 'Cookie: …'. For visitors whose session has ended, let the gateway answer 401 there (oauth2-proxy: --api-route=^"+d.routePrefix()+"/).")
 		return
 	case a.status == http.StatusOK && a.header.Get("Content-Type") == "application/jwt":
-		d.visitRemoteIdentity(ctx, client, u, a)
+		d.visitRemoteIdentity(a)
 		return
 	case !a.isOurs():
 		text := fmt.Sprintf("%s answers %d %s, which is not zchatproxy", route, a.status, orDash(a.header.Get("Content-Type")))
@@ -182,8 +182,8 @@ func (d *doctor) visitRemoteToken(ctx context.Context, client *http.Client, u *u
 	}
 }
 
-// visitRemoteIdentity judges a token that came, and that a second one is another.
-func (d *doctor) visitRemoteIdentity(ctx context.Context, client *http.Client, u *url.URL, a *answer) {
+// visitRemoteIdentity judges a token that came.
+func (d *doctor) visitRemoteIdentity(a *answer) {
 	token := string(a.body)
 	kind := signer.Chat
 	_, claims, _ := signer.Inspect(token, kind, nil, d.now())

@@ -195,7 +195,7 @@ func (s *soak) rest() usage {
 			began := time.Now()
 			token, err := v.token("/__zchat/jwt")
 			if err == nil {
-				err = checkToken(token, []string{site.secret.now()}, v.person, site)
+				err = checkToken(token, []string{site.secret.now()}, v.person)
 			}
 			if err == nil {
 				err = v.page(v.client, "identity", "whole", began)

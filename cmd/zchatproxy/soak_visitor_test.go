@@ -392,7 +392,7 @@ func (v *soakVisitor) getToken() error {
 	if err != nil {
 		return err
 	}
-	return checkToken(token, v.site.secret.within(began, time.Now()), v.person, v.site)
+	return checkToken(token, v.site.secret.within(began, time.Now()), v.person)
 }
 
 func (v *soakVisitor) getHelpDeskToken() error {
@@ -402,11 +402,11 @@ func (v *soakVisitor) getHelpDeskToken() error {
 	if err != nil {
 		return err
 	}
-	return checkToken(token, v.site.helpDesk.within(began, time.Now()), v.person, v.site)
+	return checkToken(token, v.site.helpDesk.within(began, time.Now()), v.person)
 }
 
 // checkToken wants a token for a person, signed with one of the secrets.
-func checkToken(token string, secrets []string, person string, site *soakSite) error {
+func checkToken(token string, secrets []string, person string) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return wrong("%q is no token", token)

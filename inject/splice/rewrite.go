@@ -43,7 +43,7 @@ func (s *stream) cross(n, d int) {
 		var text [maxMatch]byte
 		for i := range n - k {
 			if i < d {
-				text[i] = s.crossed(i, k, from)
+				text[i] = s.crossed(i, from)
 			} else {
 				text[i] = text[i-d]
 			}
@@ -56,9 +56,9 @@ func (s *stream) cross(n, d int) {
 	s.count(n)
 }
 
-// crossed is the i-th byte behind the piece, in the middle of a match whose
-// first k bytes, from hist[from:], may not be in hist yet.
-func (s *stream) crossed(i, k, from int) byte {
+// crossed is the i-th byte behind the piece, in the middle of a match from
+// hist[from:] whose own bytes are not in hist yet.
+func (s *stream) crossed(i, from int) byte {
 	if i < int(s.after) {
 		return s.hist[s.histEnd+i]
 	}

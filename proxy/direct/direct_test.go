@@ -107,7 +107,7 @@ func request(t *testing.T, method, url string) *http.Request {
 }
 
 // get sends a request and reads the answer.
-func get(t *testing.T, tr *Transport, url string) (*http.Response, string) {
+func get(t *testing.T, tr *Transport, url string) (body string) {
 	t.Helper()
 	res, err := tr.RoundTrip(request(t, "GET", url))
 	if err != nil {
@@ -118,7 +118,7 @@ func get(t *testing.T, tr *Transport, url string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(b)
+	return string(b)
 }
 
 // idle is how many connections are kept.
@@ -267,7 +267,7 @@ func TestDialedNames(t *testing.T) {
 func TestReuse(t *testing.T) {
 	tr, u := newTransport(t), play(t, says(ok))
 	for range 20 {
-		if _, body := get(t, tr, u.url); body != "ok" {
+		if body := get(t, tr, u.url); body != "ok" {
 			t.Fatal(body)
 		}
 	}
@@ -282,7 +282,7 @@ func TestStale(t *testing.T) {
 	get(t, tr, u.url)
 	u.closeAll()
 	wait(t, func() bool { return !tr.idle[0].probe.quiet() })
-	if _, body := get(t, tr, u.url); body != "ok" {
+	if body := get(t, tr, u.url); body != "ok" {
 		t.Error(body)
 	}
 
@@ -295,7 +295,7 @@ func TestStale(t *testing.T) {
 		return says(ok)(r, c)
 	})
 	for range 3 {
-		if _, body := get(t, tr, u.url); body != "ok" {
+		if body := get(t, tr, u.url); body != "ok" {
 			t.Error(body)
 		}
 	}
@@ -343,7 +343,7 @@ func TestUnasked(t *testing.T) {
 	get(t, tr, u.url)
 	<-poisoned
 	for range 3 {
-		if _, body := get(t, tr, u.url); body != "ok" {
+		if body := get(t, tr, u.url); body != "ok" {
 			t.Fatal(body)
 		}
 	}
@@ -361,7 +361,7 @@ func TestLeftOver(t *testing.T) {
 	})
 	tr := newTransport(t)
 	for range 3 {
-		if _, body := get(t, tr, u.url); body != "ok" {
+		if body := get(t, tr, u.url); body != "ok" {
 			t.Error(body)
 		}
 	}
@@ -463,7 +463,7 @@ func TestHeaderTimeout(t *testing.T) {
 	if _, err := tr.RoundTrip(request(t, "GET", u.url+"/silent")); !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("%v", err)
 	}
-	if _, body := get(t, tr, u.url); body != "ok" {
+	if body := get(t, tr, u.url); body != "ok" {
 		t.Error(body)
 	}
 }
@@ -532,7 +532,7 @@ func TestIdle(t *testing.T) {
 		wg.Go(func() {
 			<-start
 			for range 50 {
-				if _, body := get(t, tr, u.url); body != "ok" {
+				if body := get(t, tr, u.url); body != "ok" {
 					t.Error(body)
 				}
 			}
