@@ -64,7 +64,7 @@ func enableApacheModule(t *testing.T, c *chain, name string, enabled map[string]
 		lacking(t, "Apache's module %s is missing: %v", name, err)
 	}
 	if depends := regexp.MustCompile(`(?m)^# Depends: (.+)$`).FindStringSubmatch(string(text)); depends != nil {
-		for _, other := range strings.Fields(depends[1]) {
+		for other := range strings.FieldsSeq(depends[1]) {
 			enableApacheModule(t, c, other, enabled)
 		}
 	}

@@ -112,11 +112,11 @@ func xmlCharset(head *prefix) (string, bool) {
 
 // xmlEncoding returns the value of the pseudo-attribute encoding of an XML declaration.
 func xmlEncoding(declaration []byte) (string, bool) {
-	i := bytes.Index(declaration, []byte("encoding"))
-	if i < 0 {
+	_, after, ok := bytes.Cut(declaration, []byte("encoding"))
+	if !ok {
 		return "", false
 	}
-	rest := bytes.TrimLeft(declaration[i+len("encoding"):], "\x00\t\n\f\r ")
+	rest := bytes.TrimLeft(after, "\x00\t\n\f\r ")
 	if len(rest) == 0 || rest[0] != '=' {
 		return "", false
 	}

@@ -60,11 +60,11 @@ func prescanXML(b []byte) string {
 	if !bytes.HasPrefix(b, []byte("<?xml")) {
 		return ""
 	}
-	end := bytes.IndexByte(b, '>')
-	if end < 0 {
+	declaration, _, ok := bytes.Cut(b, []byte{'>'})
+	if !ok {
 		return ""
 	}
-	label, _ := xmlEncoding(b[:end])
+	label, _ := xmlEncoding(declaration)
 	return metaName(label)
 }
 

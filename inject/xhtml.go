@@ -307,8 +307,8 @@ func (s *xmlSearch) declare() bool {
 // split returns the prefix and the local part of an element's name. XML heeds letter case.
 func (s *xmlSearch) split(e xmlElement) (prefix, local string) {
 	name := s.t.v.text[e.nameAt:e.nameEnd]
-	if i := bytes.IndexByte(name, ':'); i >= 0 {
-		return string(name[:i]), string(name[i+1:])
+	if before, after, ok := bytes.Cut(name, []byte{':'}); ok {
+		return string(before), string(after)
 	}
 	return "", string(name)
 }

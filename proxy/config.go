@@ -193,10 +193,8 @@ func newSite(c *Site, cfg Config, st *state, pools *upstreamPool, m *metrics) (*
 type failFunc func(field, format string, args ...any)
 
 func oneOf(value string, fail failFunc, field string, allowed ...string) string {
-	for _, a := range allowed {
-		if value == a {
-			return value
-		}
+	if slices.Contains(allowed, value) {
+		return value
 	}
 	fail(field, "%q is not one of %s", value, strings.Join(allowed, ", "))
 	return value

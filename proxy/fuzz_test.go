@@ -81,7 +81,7 @@ func FuzzAcceptEncoding(f *testing.F) {
 		var want []string
 		for _, v := range []string{a, b} {
 			var kept []string
-			for _, part := range strings.Split(v, ",") {
+			for part := range strings.SplitSeq(v, ",") {
 				name, params, _ := strings.Cut(part, ";")
 				name = strings.ToLower(strings.TrimSpace(name))
 				if name == "" || name == "*" || name == "identity" || inject.Supports(name) || strings.Contains(params, "=") && qualityOf(params) == 0 {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,9 +30,7 @@ func newAlias(t *testing.T, upstreamHost string, tls bool) *alias {
 	n := &alias{}
 	up := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.seen = r.Clone(r.Context())
-		for name, values := range n.answer {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), n.answer)
 		w.WriteHeader(http.StatusFound)
 	}))
 	if tls {

@@ -161,7 +161,7 @@ func family(pid int) []int {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, name := range tasks {
 		children, _ := os.ReadFile(name)
-		for _, f := range strings.Fields(string(children)) {
+		for f := range strings.FieldsSeq(string(children)) {
 			if child, err := strconv.Atoi(f); err == nil {
 				all = append(all, family(child)...)
 			}

@@ -55,7 +55,7 @@ func isPublic(listen string) bool {
 
 func (l *loader) checkPeers(c *configuration) {
 	name, list := prefix+"TRUSTED_PROXIES", c.process.TrustedProxies
-	for _, entry := range strings.Split(list, ",") {
+	for entry := range strings.SplitSeq(list, ",") {
 		entry = strings.TrimSpace(entry)
 		if entry == "" || entry == "unix" {
 			continue

@@ -420,7 +420,7 @@ func TestReasonsAreExplained(t *testing.T) {
 		sources = append(sources, data...)
 	}
 	found := 0
-	for _, line := range bytes.Split(sources, []byte("\n")) {
+	for line := range bytes.SplitSeq(sources, []byte("\n")) {
 		fields := bytes.Fields(line)
 		for i, f := range fields {
 			isReason := string(f) == "=" && i > 0 && i+1 < len(fields) && (bytes.Contains(line, []byte("Reason ")) || bytes.HasPrefix(fields[0], []byte("Blocked")))

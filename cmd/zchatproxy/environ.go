@@ -175,7 +175,7 @@ func closestOf(word string, candidates []string) string {
 
 func sharedWords(a, b string) int {
 	words, shared := strings.Split(a, "_"), 0
-	for _, w := range strings.Split(b, "_") {
+	for w := range strings.SplitSeq(b, "_") {
 		if slices.Contains(words, w) {
 			shared++
 		}

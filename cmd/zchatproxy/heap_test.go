@@ -38,6 +38,5 @@ func TestTuneHeap(t *testing.T) {
 	held := make([]byte, 32<<20)
 	wait(func(percent int) bool { return percent == usualGrowth })
 	runtime.KeepAlive(held)
-	held = nil
 	wait(func(percent int) bool { return percent > usualGrowth })
 }

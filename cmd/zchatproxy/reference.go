@@ -67,7 +67,7 @@ func inBrackets(v variable) string {
 func wrap(text string, n int) []string {
 	var out []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if line != "" && len(line)+1+len(word) > n {
 			out = append(out, line)
 			line = ""

@@ -74,7 +74,7 @@ func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stder
 // lines is an error of the command line's parser without the blank lines it is set in.
 func lines(err error) string {
 	var kept []string
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		if strings.TrimSpace(line) != "" {
 			kept = append(kept, strings.TrimRight(line, " \t"))
 		}

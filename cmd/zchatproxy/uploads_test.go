@@ -206,7 +206,7 @@ var uploads = []struct {
 		for _, framing := range framings {
 			site.will(echo)
 			v := p.visit(t)
-			for _, b := range []byte(fmt.Sprintf(framing, "")) {
+			for _, b := range fmt.Appendf(nil, framing, "") {
 				v.Write([]byte{b})
 			}
 			v.wants("200 hello")

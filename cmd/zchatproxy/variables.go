@@ -89,10 +89,10 @@ func variablesOf(structure any) []variable {
 	t := reflect.TypeOf(structure)
 	vars := make([]variable, 0, t.NumField())
 	forms := make(map[string]string)
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
+	for field := range t.Fields() {
+		tag := field.Tag
 		v := variable{
-			Key: tag.Get("env"), Field: t.Field(i).Name, Default: tag.Get("envDefault"), OneOf: tag.Get("oneof"),
+			Key: tag.Get("env"), Field: field.Name, Default: tag.Get("envDefault"), OneOf: tag.Get("oneof"),
 			Least: tag.Get("least"), Help: tag.Get("help"), FileOf: tag.Get("of"), Required: tag.Get("site") == "required",
 		}
 		if v.FileOf != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -61,9 +62,7 @@ func newSite(t *testing.T) *site {
 func (s *site) servePage(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, values := range s.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), s.header)
 	if r.URL.Path == "/worker.js" {
 		w.Header().Set("Content-Type", "text/javascript")
 		fmt.Fprint(w, s.worker)

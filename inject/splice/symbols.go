@@ -184,8 +184,6 @@ func (s *stream) follow() {
 		c     = s.codes
 		in    = s.in[:s.n]
 		at    = s.pos >> 3
-		bits  uint64
-		n     = uint(0)
 		after = int(s.after)
 		stop  = window - 2 // two literals may come on top
 	)
@@ -197,8 +195,8 @@ func (s *stream) follow() {
 	}
 	// bits has the n bits of the input in front of byte at (and, above them,
 	// some that are read again).
-	bits = binary.LittleEndian.Uint64(in[at:]) >> (s.pos & 7)
-	n = 64 - uint(s.pos&7)
+	bits := binary.LittleEndian.Uint64(in[at:]) >> (s.pos & 7)
+	n := 64 - uint(s.pos&7)
 	at += slack
 	for after < stop && at+slack <= len(in) {
 		if n < 64 {

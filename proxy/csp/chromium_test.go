@@ -336,7 +336,7 @@ func testHeaders(t *testing.T, ctx context.Context, s *site) {
 // allow, none gone but those that the widget's wishes take along.
 func checkOnlyLoss(t *testing.T, came, sent []string, styled, loaded bool) {
 	t.Helper()
-	for _, line := range strings.Split(diffLines(came, sent), "\n") {
+	for line := range strings.SplitSeq(diffLines(came, sent), "\n") {
 		change, violation, _ := strings.Cut(line, " ")
 		ok := change == "" || change == "-" && allowedToChange(violation) ||
 			change == "+" && !styled && strings.HasSuffix(violation, " inline") && strings.Contains(violation, " style-src-") ||

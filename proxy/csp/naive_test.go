@@ -47,9 +47,9 @@ func naiveCompile(expression string) *regexp.Regexp {
 type naivePolicy map[string][]string
 
 func naiveParse(fields []string) (out []naivePolicy) {
-	for _, text := range strings.Split(strings.Join(fields, ","), ",") {
+	for text := range strings.SplitSeq(strings.Join(fields, ","), ",") {
 		p := naivePolicy{}
-		for _, part := range strings.Split(text, ";") {
+		for part := range strings.SplitSeq(text, ";") {
 			if naiveOutside.MatchString(part) {
 				continue
 			}

@@ -200,7 +200,7 @@ func widgetLoads(n Needs, origin string) (loads []Load) {
 		return nil
 	}
 	for directive, list := range map[string]string{"script-src-elem": "{s}", "connect-src": "{c}", "img-src": "{i}", "media-src": "{m}"} {
-		for _, source := range strings.Fields(widgetLists(n.Widget).Replace(list)) {
+		for source := range strings.FieldsSeq(widgetLists(n.Widget).Replace(list)) {
 			u := strings.Replace(source, "*", "probe", 1) + "/x"
 			if strings.HasSuffix(source, ":") {
 				u = source + "x"

@@ -255,7 +255,7 @@ func (s source) covers(want source, self target) bool {
 	if !s.portMatches(scheme, want.asTarget()) { // a port of "*" is matched by "*" alone
 		return false
 	}
-	if wild := strings.TrimPrefix(want.host, "*"); wild != want.host { // all below wild: only a pattern can cover that
+	if wild, ok := strings.CutPrefix(want.host, "*"); ok { // all below wild: only a pattern can cover that
 		return s.host == "*" || strings.HasPrefix(s.host, "*") && strings.HasSuffix(wild, s.host[1:])
 	}
 	return hostMatches(s.host, want.host)

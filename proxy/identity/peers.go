@@ -3,6 +3,7 @@ package identity
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -70,10 +71,8 @@ func (p Peers) Trusts(remoteAddr string) bool {
 	if !ok {
 		return p.unix
 	}
-	for _, z := range p.zoned {
-		if z == addr {
-			return true
-		}
+	if slices.Contains(p.zoned, addr) {
+		return true
 	}
 	// A prefix contains no address with a zone, but fe80::/10 is meant for all interfaces.
 	addr = addr.WithZone("").Unmap()

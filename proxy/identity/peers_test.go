@@ -34,12 +34,12 @@ func TestPeers(t *testing.T) {
 		if err != nil || again.String() != p.String() {
 			t.Errorf("%q prints as %q, which reads as %q, %v", tt.list, p, again, err)
 		}
-		for _, addr := range strings.Fields(tt.trusts) {
+		for addr := range strings.FieldsSeq(tt.trusts) {
 			if addr = strings.TrimSuffix(addr, "-"); !p.Trusts(addr) {
 				t.Errorf("%q does not trust %q", tt.list, addr)
 			}
 		}
-		for _, addr := range strings.Fields(tt.distrust) {
+		for addr := range strings.FieldsSeq(tt.distrust) {
 			if addr = strings.TrimSuffix(addr, "-"); p.Trusts(addr) {
 				t.Errorf("%q trusts %q", tt.list, addr)
 			}

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -100,9 +101,7 @@ func (rec *recorder) wrap(h http.Handler) http.Handler {
 		rec.mu.Lock()
 		rec.last = own
 		rec.mu.Unlock()
-		for name, values := range own.Header() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), own.Header())
 		w.WriteHeader(own.Code)
 		w.Write(own.Body.Bytes())
 	})

@@ -173,10 +173,7 @@ func show(tb *tab, all []habit, script func(habit) string) (said, shapes []strin
 		said = append(said, tb.await(fmt.Sprintf("frames[%d].said.join('|')", i), string(want)))
 	}
 	for i, h := range all {
-		if agent := h.agent; agent != "-" && script(h) != "" {
-			if agent == "" {
-				agent = "authenticated"
-			}
+		if h.agent != "-" && script(h) != "" {
 			js := fmt.Sprintf("[frames[%d].__agent.status,frames[%[1]d].__agent.name]", i)
 			want := `["authenticated","alice"]`
 			if h.agent != "" {
