@@ -120,7 +120,11 @@ var faults = []fault{
 	{name: "web widget where chat is configured", env: []string{"ZCHAT_WIDGET=chat"}, station: "widget", says: "ZCHAT_WIDGET is chat"},
 	{name: "messaging in the page", page: goodPage + "<script>zE('messenger', 'open')</script>", station: "widget", says: "ZCHAT_WIDGET=messaging"},
 	{name: "misspelled key", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {authentication: {chat: {jwtFn: f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "spell authentication"},
+	{name: "misspelled key in quotes", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {\"authentication\": {chat: {jwtFn: f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "spell authentication"},
+	{name: "inverted keys", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {chat: {authenticate: {jwtFn: f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "authenticate inside chat"},
+	{name: "inverted keys in quotes", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {'chat': {'authenticate': {jwtFn: f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "authenticate inside chat"},
 	{name: "old authenticate", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {authenticate: {chat: {jwtFn: f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "own zESettings sign visitors in"},
+	{name: "old authenticate in quotes", page: strings.Replace(goodPage, "<title>", "<script>window.zESettings = {webWidget: {\"authenticate\": {\"chat\": {\"jwtFn\": f}}}}</script><title>", 1), mark: markWarning, station: "leftovers", says: "own zESettings sign visitors in"},
 	{name: "token in the page", page: strings.Replace(goodPage, "Hello", `<script>var t = "eyJhbGciOiJIUzI1NiJ9.eyJuYW1lIjoiYWRhIn0.AAAAAAAAAAAAAAAAAAAAAAAAA"</script>`, 1), mark: markWarning, station: "leftovers", says: "a token is written into the page"},
 	{name: "zE before its tag", page: strings.Replace(goodPage, "<title>", "<script>zE('webWidget', 'hide')</script><title>", 1), mark: markWarning, station: "leftovers", says: "before the widget's tag"},
 }

@@ -15,8 +15,9 @@ var (
 	messengerCall  = regexp.MustCompile(`zE\s*\(\s*['"]messenger`)
 	classicCall    = regexp.MustCompile(`zE\s*\(\s*['"]webWidget`)
 	anyScript      = regexp.MustCompile(`(?i)<script[^>]*\ssrc\s*=`)
-	misspelledKey  = regexp.MustCompile(`\bauthentication\s*:\s*\{`)
-	ownClassicAuth = regexp.MustCompile(`\bauthenticate\s*:\s*\{[^}]{0,200}\b(jwtFn|jwt|chat)\b`)
+	misspelledKey  = regexp.MustCompile(`\bauthentication['"]?\s*:\s*\{`)
+	invertedKeys   = regexp.MustCompile(`\bchat['"]?\s*:\s*\{\s*['"]?authenticate\b`)
+	ownClassicAuth = regexp.MustCompile(`\bauthenticate['"]?\s*:\s*\{[^}]{0,200}\b(jwtFn|jwt|chat)\b`)
 	ownChatAuth    = regexp.MustCompile(`livechat\s*\.\s*authenticate\s*\(`)
 	ownLogin       = regexp.MustCompile(`['"]messenger['"]\s*,\s*['"]loginUser['"]`)
 	pageToken      = regexp.MustCompile(`\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}`)
@@ -85,6 +86,7 @@ func (d *doctor) visitLeftovers(page []byte) {
 	}{
 		{pageToken, "a token is written into the page's markup, where caches keep it for others", "Remove it: the proxy's script fetches a fresh one for each visitor."},
 		{misspelledKey, "the page's own settings spell authentication, which no widget reads", "Remove it (the word is authenticate, and it is the proxy's now)."},
+		{invertedKeys, "the page's own settings have authenticate inside chat, where no widget looks", "Remove it (chat belongs inside authenticate, and both are the proxy's now)."},
 		{ownClassicAuth, "the page's own zESettings sign visitors in", "Remove them: the proxy's take their place."},
 		{ownChatAuth, "the page calls $zopim.livechat.authenticate itself, which can undo the proxy's sign-in", "Remove the call."},
 		{ownLogin, "the page calls zE('messenger', 'loginUser', …) itself, which can undo the proxy's sign-in", "Remove the call."},
