@@ -3,8 +3,10 @@ package proxy_test
 import (
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"zchatproxy/proxy"
 	"zchatproxy/proxy/identity"
@@ -71,6 +73,23 @@ func TestIdentityFromTheUpstream(t *testing.T) {
 	if !strings.Contains(page.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("the cookie stays after a log-out: %q", page.Header.Get("Set-Cookie"))
 	}
+}
+
+// TestIdentityCheckDoesNotWaitForever: a site that does not say who is there has less time for it than for a page.
+func TestIdentityCheckDoesNotWaitForever(t *testing.T) {
+	if os.Getenv("ZCHATPROXY_TEST_ALL") != "1" {
+		t.Skip("waits for ten seconds: set ZCHATPROXY_TEST_ALL=1")
+	}
+	t.Parallel()
+	left := make(chan struct{})
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		close(left)
+	}), site(func(s *proxy.Site) {
+		s.Identity = identity.Config{Preset: "upstream", IDHeader: "X-Site-User", EmailHeader: "X-Site-Email"}
+	}), func(c *proxy.Config) { c.UpstreamTimeout = time.Hour })
+	wantProblem(t, g.get("/__zchat/jwt", "Cookie: session=ann"), 503) // for which the client waits half a minute
+	<-left
 }
 
 // TestNobodyIsWhoACachedAnswerNames: with IDENTITY=upstream an answer that a cache may have kept from another visitor
