@@ -43,13 +43,17 @@ func TestPanel(t *testing.T) {
 		mobile bool
 		want   string
 	}{
-		{1280, false, `[3,true,true,true,true]`},
+		{1280, false, `[3,true,true,true,true]`}, // the screen is narrower: the page is zoomed out
 		{390, true, `[8,true,true,true,true]`},
 		{320, false, `[9,true,true,true,true]`},
 	} {
 		err := chromedp.Do(tb.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-			_, err := cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
-				Width: screen.width, Height: 800, ScreenWidth: screen.width, ScreenHeight: 800, DeviceScaleFactor: 1, Mobile: screen.mobile})
+			_, err := cdp.Call(ctx, target, emulation.SetTouchEmulationEnabled, emulation.SetTouchEmulationEnabledParams{Enabled: screen.mobile})
+			if err != nil {
+				return err
+			}
+			_, err = cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{
+				Width: screen.width, Height: 800, ScreenWidth: min(screen.width, 1000), ScreenHeight: 800, DeviceScaleFactor: 1, Mobile: screen.mobile})
 			return err
 		}))
 		if err != nil {

@@ -105,7 +105,7 @@ function attach(agent) {
 
   // Phones lay out pages of old at three times their own width, and nobody could read this.
   function fit() {
-    const larger = Math.min(innerWidth / screen.width, 3);
+    const larger = matchMedia('(pointer: coarse)').matches ? Math.min(innerWidth / screen.width, 3) : 1;
     host.style.setProperty('--larger', larger > 1.2 ? larger.toFixed(2) : '1');
   }
   addEventListener('resize', fit);
