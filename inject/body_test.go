@@ -49,6 +49,76 @@ func stride(n int) int {
 	return n
 }
 
+// TestOddGzip spoils gzip bodies, of one member and of several: one whose beginning can be read to look for the place can be spliced, so
+// that the script goes out with what comes before it, whatever is wrong further on; any other goes out as it came.
+func TestOddGzip(t *testing.T) {
+	text, random := page(), rand.New(rand.NewPCG(1, 2))
+	placed, brokeOff, left := 0, 0, 0
+	for range 2000 / stride(4) {
+		var b bytes.Buffer
+		for rest := text; ; {
+			n := min(len(rest), random.IntN(len(text)))
+			if random.IntN(2) == 0 {
+				n = min(n, 200)
+			}
+			w, err := gzip.NewWriterLevel(&b, random.IntN(10))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.Write(rest[:n/2])
+			w.Flush()
+			w.Write(rest[n/2 : n])
+			w.Close()
+			if rest = rest[n:]; len(rest) == 0 || random.IntN(4) == 0 {
+				break
+			}
+		}
+		body := b.Bytes()
+		for range random.IntN(4) {
+			body[random.IntN(min(len(body), 300<<random.IntN(12)))] ^= 1 << random.IntN(8)
+		}
+		if random.IntN(4) == 0 {
+			body = body[:random.IntN(len(body)+1)]
+		}
+		var src io.Reader = bytes.NewReader(body)
+		if random.IntN(2) == 0 {
+			src = iotest.HalfReader(src)
+		}
+		doc := open(document{}, "gzip", src)
+		place, _ := doc.Locate()
+		r := doc.Insert(script)
+		first := make([]byte, 1+random.IntN(64<<10))
+		n, err := r.Read(first)
+		rest, last := drain(r)
+		out := append(first[:n:n], rest...)
+		switch {
+		case place.Reason != "":
+			left++
+			if !bytes.Equal(out, body) {
+				t.Fatalf("%s: %d bytes went out as %d", place.Reason, len(body), len(out))
+			}
+			continue
+		case n == 0 || err != nil:
+			t.Fatalf("%+v: the first read gives %d bytes, %v", place, n, err)
+		case last != nil:
+			brokeOff++
+		}
+		placed++
+		z, err := gzip.NewReader(bytes.NewReader(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(z) // as far as it goes
+		if end := int(place.Offset) + len(element); len(got) < end || string(got[place.Offset:end]) != element {
+			t.Fatalf("%+v: no script there in %d bytes of text", place, len(got))
+		}
+	}
+	t.Logf("%d rewritten, of which %d broke off; %d left as they were", placed, brokeOff, left)
+	if placed < 100 || brokeOff < 50 || left < 30 {
+		t.Error("these are not enough to tell")
+	}
+}
+
 // TestCutShort ends coded bodies early, without an error of the connection's: the rewritten body must not look whole.
 func TestCutShort(t *testing.T) {
 	text := page()[:6000]

@@ -7,7 +7,6 @@ import (
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 
@@ -19,12 +18,11 @@ const maxZstdWindow = 8 << 20
 
 var errDictionary = errors.New("inject: the body needs a dictionary")
 
-// A decoder takes one coding off a body. It reads no further than it needs where the coding has an end of its own (gzip, deflate), so
+// A decoder takes one coding off a body. It reads no further than it needs where the coding has an end of its own (deflate), so
 // what follows is left in the raw reader.
 type decoder struct {
 	kind    coding
 	raw     *rawReader
-	whole   bool      // all of the body will be read, not only what it begins with
 	z       io.Reader // nil before the first Read
 	wrapped bool      // deflate in its zlib form, as the standard has it, as against the bare stream some servers send
 	err     error
@@ -32,7 +30,6 @@ type decoder struct {
 
 // The decoders' pools: windows and tables are worth keeping, and Reset clears them.
 var (
-	gzipReaders   = sync.Pool{New: func() any { return new(gzip.Reader) }}
 	flateReaders  = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 	brotliReaders = sync.Pool{New: func() any { return brotli.NewReader(nil) }}
 	zstdReaders   = sync.Pool{New: func() any {
@@ -58,9 +55,6 @@ func (d *decoder) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := d.z.Read(p)
-	if err == io.EOF && d.kind == codingGzip && d.whole {
-		err = d.nextMember()
-	}
 	if err == io.EOF && d.raw.err != nil {
 		err = d.raw.err // package zstd takes io.ErrUnexpectedEOF between two frames for the end
 	}
@@ -76,13 +70,8 @@ func (d *decoder) start() error {
 	}
 	switch d.kind {
 	case codingGzip:
-		if !d.whole {
-			d.z = splice.NewDecoder(d.raw)
-			return nil
-		}
-		z := gzipReaders.Get().(*gzip.Reader)
-		d.z = z
-		return d.openMember(z)
+		d.z = splice.NewDecoder(d.raw)
+		return nil
 	case codingDeflate:
 		return d.startDeflate()
 	case codingBrotli:
@@ -94,30 +83,6 @@ func (d *decoder) start() error {
 		d.z = z
 		return z.Reset(d.raw)
 	}
-}
-
-func (d *decoder) openMember(z *gzip.Reader) error {
-	err := z.Reset(d.raw)
-	z.Multistream(false)
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF // one byte or more was there
-	}
-	return err
-}
-
-// nextMember goes on to the gzip member that follows. Whatever else follows is no part of the content; browsers ignore it.
-func (d *decoder) nextMember() error {
-	switch next := d.raw.peek(2); {
-	case len(next) == 0:
-		return d.raw.err
-	case len(next) == 1 && next[0] == 0x1f && d.raw.err == io.EOF:
-		return io.ErrUnexpectedEOF // cut off behind the first byte of a member
-	case len(next) == 1 && d.raw.err != io.EOF:
-		return d.raw.err
-	case len(next) == 1 || next[0] != 0x1f || next[1] != 0x8b:
-		return io.EOF
-	}
-	return d.openMember(d.z.(*gzip.Reader))
 }
 
 // startDeflate tells the zlib form from the bare one, which some old servers send under the same name. A zlib header also reads as a
@@ -144,8 +109,6 @@ func (d *decoder) release() {
 	switch z := d.z.(type) {
 	case *splice.Decoder:
 		z.Release()
-	case *gzip.Reader:
-		gzipReaders.Put(z)
 	case *brotli.Reader:
 		_ = z.Reset(nil) // drops its hold on the body; the error is always nil
 		brotliReaders.Put(z)

@@ -7,7 +7,6 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/andybalholm/brotli/matchfinder"
 	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 )
@@ -39,7 +38,6 @@ const (
 
 // The encoders' pools. Reset clears what they hold.
 var (
-	gzipWriters   = sync.Pool{New: func() any { z, err := gzip.NewWriterLevel(nil, deflateLevel); return must(z, err) }}
 	zlibWriters   = sync.Pool{New: func() any { z, err := zlib.NewWriterLevel(nil, deflateLevel); return must(z, err) }}
 	flateWriters  = sync.Pool{New: func() any { z, err := flate.NewWriter(nil, deflateLevel); return must(z, err) }}
 	brotliWriters = sync.Pool{New: func() any {
@@ -71,8 +69,6 @@ func must[T any](v T, err error) T {
 // pool returns where the encoders of a decoder's coding come from.
 func (d *decoder) pool() *sync.Pool {
 	switch {
-	case d.kind == codingGzip:
-		return &gzipWriters
 	case d.kind == codingDeflate && d.wrapped:
 		return &zlibWriters
 	case d.kind == codingDeflate:

@@ -79,7 +79,7 @@ type Place struct {
 //
 // Memory: at most 256 KiB of decoded and 512 KiB of coded body until the place is found. Afterwards, less than 1 KiB without a coding, and
 // as a rule with gzip once 32 KiB of text have followed; else two pieces of 64 KiB and the windows of one decompressor and one
-// compressor (zstd at most 8 MiB and br 16 MiB to decompress, by their standards; 32 KiB for gzip and deflate).
+// compressor (zstd at most 8 MiB and br 16 MiB to decompress, by their standards; 32 KiB for deflate).
 type Document struct {
 	src    Source
 	coding coding
