@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/textproto"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,6 +119,37 @@ func TestHTTP2CannotSmuggle(t *testing.T) {
 		if status := sendFrames(t, g, fields, nil); status != "" && status != "400" && status != "421" || reached.Load() > 0 {
 			t.Errorf("%q: status %q, %d requests reached the site", fields, status, reached.Swap(0))
 		}
+	}
+}
+
+// TestHTTP2JunkLengths: net/http takes any Content-Length over HTTP/2, where frames alone end a body. None of it is passed
+// on: the site, which would refuse it, sees one request that is whole, or none.
+func TestHTTP2JunkLengths(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	g, _ := newServedRig(t, protocols{2, 1}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[fmt.Sprintf("%s, length %q, coding %q, body %q", r.Method, r.Header["Content-Length"], r.TransferEncoding, body)]++
+		}
+	}))
+	junk := []string{"+3", "x", "-1", "3, 3", "", "0x3", "3 3", "18446744073709551616", "5", "2"}
+	for _, length := range junk {
+		if status := sendFrames(t, g, streamFields("/", field{"content-length", length}), nil); status != "200" {
+			t.Errorf("%q without a body: status %q", length, status)
+		}
+		sendFrames(t, g, append(replaced(":method", "POST"), field{"content-length", length}), []field{{"x-sum", "1"}}) // after three bytes
+	}
+	g.upstream.Close() // waits for what is under way
+	for _, whole := range []string{`GET, length [], coding [], body ""`, `POST, length ["0"], coding [], body ""`} {
+		if seen[whole] > len(junk) {
+			t.Errorf("%d requests became %d", len(junk), seen[whole])
+		}
+		delete(seen, whole)
+	}
+	if len(seen) > 0 {
+		t.Errorf("the site saw %v", seen)
 	}
 }
 
