@@ -147,6 +147,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 		{name: "turbo frame", body: plainPage, request: []string{"Turbo-Frame: cart"}, result: "fetch"},
 		{name: "unknown coding", body: "xxxx", sent: []string{"Content-Encoding: exi"}, result: "coding-unknown"},
 		{name: "doubled coding", body: gz(gz(plainPage)), sent: []string{"Content-Encoding: gzip, gzip"}, result: "coding-unknown"},
+		{name: "gzip with flags that nobody knows", body: strings.Replace(gz(plainPage), "\x08\x00", "\x08\xe0", 1), sent: []string{"Content-Encoding: gzip"}, result: "body-corrupt"},
 		{name: "gzipped fragment", body: gz("<p>one</p>"), sent: []string{"Content-Encoding: gzip"}, result: "fragment"},
 		{name: "signed", body: plainPage, sent: []string{`Signature-Input: s=("content-digest");created=1`, "Signature: s=:x:"}, result: "signed"},
 		{name: "frame of another page", body: plainPage, request: []string{"Sec-Fetch-Dest: frame"}, result: "frame"},

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
@@ -240,44 +241,59 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	}
 }
 
+// TestPageIsStreamed has an upstream that sends the rest of a page only once the visitor has what there was, the script included.
 func TestPageIsStreamed(t *testing.T) {
-	for _, length := range []bool{false, true} {
+	for _, form := range []string{"chunked", "length", "gzip"} {
 		rest := make(chan struct{})
 		g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			if length {
+			page, flush := io.Writer(w), func() error { return nil }
+			switch form {
+			case "length":
 				w.Header().Set("Content-Length", fmt.Sprint(len(plainPage)))
+			case "gzip":
+				w.Header().Set("Content-Encoding", "gzip")
+				z := gzip.NewWriter(w)
+				defer z.Close()
+				page, flush = z, z.Flush
 			}
 			cut := strings.Index(plainPage, "Hello")
-			io.WriteString(w, plainPage[:cut])
+			io.WriteString(page, plainPage[:cut])
+			flush()
 			http.NewResponseController(w).Flush()
 			select {
 			case <-rest:
 			case <-r.Context().Done():
 			}
-			io.WriteString(w, plainPage[cut:])
+			io.WriteString(page, plainPage[cut:])
 		}))
-		res, err := plainClient.Do(g.request("GET", "/", nil))
+		res, err := plainClient.Do(g.request("GET", "/", nil, "Accept-Encoding: gzip"))
 		if err != nil {
 			t.Fatal(err)
+		}
+		page := io.Reader(res.Body)
+		if form == "gzip" {
+			if page, err = gzip.NewReader(res.Body); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var got strings.Builder
 		buf := make([]byte, 4096)
 		for !strings.Contains(got.String(), "<body><p>") {
-			n, err := res.Body.Read(buf)
+			n, err := page.Read(buf)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got.Write(buf[:n])
 		}
-		close(rest) // the upstream goes on only after the visitor has what there was
-		tail, err := io.ReadAll(res.Body)
+		close(rest)
+		tail, err := io.ReadAll(page)
 		res.Body.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, page := elementOf(t, got.String()+string(tail)); page != plainPage {
-			t.Errorf("got %q", page)
+			t.Errorf("%s: got %q", form, page)
 		}
 	}
 }
