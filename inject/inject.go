@@ -14,6 +14,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"zchatproxy/inject/splice"
 )
@@ -56,6 +57,9 @@ type Source struct {
 	Charset string
 	// Coding is the value of Content-Encoding; "" and "identity" mean none.
 	Coding string
+	// Patience is how long the body's first 1,024 bytes are waited for once the place is known and nothing before it has named the
+	// encoding: a <meta> behind it may. 0 means as long as it takes.
+	Patience time.Duration
 }
 
 // A Place is where the script goes, or the Reason why it goes nowhere.
@@ -91,6 +95,8 @@ type Document struct {
 	// searched is how much of the body the search depended on, in characters; how it came in pieces makes no difference to it.
 	searched int
 	place    Place
+	late     bool // a read of the body was given up, after calm bytes of the head
+	calm     int
 	located  bool
 	taken    bool
 	plain    int            // by how much a body without coding grows
@@ -189,12 +195,52 @@ func (d *Document) settle(enc encoding, locate func(*view) finding) Place {
 	offset, ok := v.offset(f.at)
 	place := Place{Offset: offset, Before: f.before, MetaPolicies: f.policies}
 	if ok && !d.src.XHTML && d.src.Charset == "" {
-		place.ContentTypeCharset, ok = keepCharset(d.head, v, int(offset))
+		place.ContentTypeCharset, ok = keepCharset(d.head, v, int(offset), d.needInTime)
+		d.resume()
 	}
 	if !ok {
 		return Place{Reason: CharsetUnknown, MetaPolicies: f.policies}
 	}
 	return place
+}
+
+// needInTime makes sure that n bytes of the head are there, or as many as come within the source's patience. What reads the head after
+// that must call resume first.
+func (d *Document) needInTime(n int) {
+	if d.src.Patience <= 0 {
+		d.head.need(n)
+		return
+	}
+	if len(d.head.buf) >= n || d.head.ended() {
+		return
+	}
+	timer := time.NewTimer(d.src.Patience)
+	defer timer.Stop()
+	d.raw.hurry(timer.C)
+	for d.calm = len(d.head.buf); len(d.head.buf) < n && d.head.more(); {
+		if !d.raw.late {
+			d.calm = len(d.head.buf)
+		}
+	}
+	d.late = d.raw.relax()
+}
+
+// resume makes the head readable again after a read of the body was given up.
+func (d *Document) resume() {
+	switch {
+	case !d.late:
+		return
+	case d.dec == nil:
+		d.head.err = nil
+	default:
+		// A decoder that was stopped cannot go on. Another one gives, without waiting, what the first gave before that.
+		d.head.release()
+		d.dec.release()
+		d.raw.rewind()
+		*d.head = *newPrefix(d.openDecoded())
+		d.head.need(d.calm)
+	}
+	d.late = false
 }
 
 // Insert returns the body with the element at the place that Locate found; without a place it is the same as Pass.

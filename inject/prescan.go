@@ -13,7 +13,9 @@ const scanLength = 1024
 // encoding once a script stands at the place. There are two ways to look: that of the HTML standard, which takes the first 1,024 bytes
 // and knows no elements ("prescan a byte stream"), and that of Chromium and WebKit, which knows them and goes on while it is in a head.
 // What a <meta> says to both must be kept. Not ok is a page that the two read differently, and that no label can keep so.
-func keepCharset(head *prefix, v *view, place int) (label string, ok bool) {
+//
+// need reads as many bytes of the head, or as many as there are.
+func keepCharset(head *prefix, v *view, place int, need func(n int)) (label string, ok bool) {
 	if place >= scanLength || v.enc.wide() {
 		return "", true
 	}
@@ -22,7 +24,7 @@ func keepCharset(head *prefix, v *view, place int) (label string, ok bool) {
 	if found := headScan(before, place).name; first != "" && found != "" {
 		return "", first != replacement && found != replacement // both find what they look for before the script
 	}
-	head.need(scanLength + 512) // more than the prescan sees, for a tag across its end
+	need(scanLength + 512) // more than the prescan sees, for a tag across its end
 	standard, chromium := prescan(head.buf[:min(scanLength, len(head.buf))]), headScan(head.buf, place)
 	if standard == replacement || chromium.name == replacement {
 		return "", false

@@ -3,6 +3,7 @@ package inject
 import (
 	"errors"
 	"io"
+	"time"
 )
 
 const (
@@ -13,12 +14,17 @@ const (
 	rawLimit = 512 << 10
 	// minDirect is the room that is worth a read of its own.
 	minDirect = 4 << 10
+	// aheadSize is how much is read by a goroutine of its own while it is uncertain whether anything comes.
+	aheadSize = 2 << 10
 	// idleReads is how often in a row a reader may return nothing and no error, as in package bufio.
 	idleReads = 100
 )
 
 // errRawLimit ends the decoding, not the body: what was read can still be passed on.
 var errRawLimit = errors.New("inject: too many coded bytes before the place of the script")
+
+// errLate ends the decoding too, and no more: the source has sent nothing in the time there was.
+var errLate = errors.New("inject: nothing more came in time")
 
 // A rawReader hands the coded body to a decoder byte by byte or in pieces, never further than the decoder asks, and keeps what it
 // has handed out until forget is called, so that the body can still go out as it came.
@@ -28,6 +34,79 @@ type rawReader struct {
 	pos  int
 	keep bool  // buf[:pos] is needed again
 	err  error // of src, sticky; reported once buf is used up
+	// ahead is a read that somebody did not wait for to the end; nil for none. What it gives comes before anything else of src.
+	ahead  *aheadRead
+	timeUp <-chan time.Time // nil: there is no hurry
+	late   bool             // a read gave up
+}
+
+// An aheadRead is one read of the source, under way or done.
+type aheadRead struct {
+	done chan struct{} // closed when the rest is valid
+	buf  []byte        // what is left of what it gave
+	err  error         // comes with the last of it
+}
+
+// hurry makes reads give up with errLate where nothing comes before time is up, until relax is called.
+func (r *rawReader) hurry(timeUp <-chan time.Time) { r.timeUp = timeUp }
+
+// relax lets reads take their time again, and reports whether one gave up.
+func (r *rawReader) relax() (late bool) {
+	late = r.late
+	r.timeUp, r.late = nil, false
+	return late
+}
+
+// arrives waits for something to read, or the end of the body, until time is up.
+func (r *rawReader) arrives() bool {
+	if r.ahead == nil {
+		a, src := &aheadRead{done: make(chan struct{})}, r.src
+		go func() {
+			buf := make([]byte, aheadSize)
+			n, err := readSome(src, buf)
+			a.buf, a.err = buf[:n], err
+			close(a.done)
+		}()
+		r.ahead = a
+	}
+	select {
+	case <-r.ahead.done:
+		return true
+	case <-r.timeUp:
+		return false
+	}
+}
+
+// read reads at least one byte of the source into p, which has room, or returns an error, as readSome does.
+func (r *rawReader) read(p []byte) (int, error) {
+	if r.timeUp != nil && (r.late || !r.arrives()) {
+		r.late = true
+		return 0, errLate
+	}
+	a := r.ahead
+	if a == nil {
+		return readSome(r.src, p)
+	}
+	<-a.done
+	n := copy(p, a.buf)
+	if a.buf = a.buf[n:]; len(a.buf) > 0 {
+		return n, nil
+	}
+	r.ahead = nil
+	return n, a.err
+}
+
+// append reads at least one byte behind what is buffered, where there is room, or returns why there is none.
+func (r *rawReader) append() error {
+	n, err := r.read(r.buf[len(r.buf):cap(r.buf)])
+	r.buf = r.buf[:len(r.buf)+n]
+	if err != errLate {
+		r.err = err
+	}
+	if n > 0 {
+		return nil
+	}
+	return err
 }
 
 // fill reads at least one more byte behind buf[pos:], which must be empty, or returns why there is none.
@@ -46,12 +125,7 @@ func (r *rawReader) fill() error {
 	case len(r.buf) == cap(r.buf):
 		r.buf = growBuffer(r.buf)
 	}
-	n, err := readSome(r.src, r.buf[len(r.buf):cap(r.buf)])
-	r.buf, r.err = r.buf[:len(r.buf)+n], err
-	if n == 0 {
-		return err
-	}
-	return nil
+	return r.append()
 }
 
 // Read gives what is buffered, or one piece of the source.
@@ -62,8 +136,8 @@ func (r *rawReader) Read(p []byte) (int, error) {
 			// visitor with it in hand.
 			putBuffer(r.buf)
 			r.buf, r.pos = nil, 0
-			n, err := readSome(r.src, p)
-			r.err = err
+			n, err := r.read(p)
+			r.err = err // never errLate: there is no hurry once nothing is kept
 			if n == 0 {
 				return 0, err
 			}
@@ -103,8 +177,9 @@ func (r *rawReader) peek(n int) []byte {
 		if len(r.buf) == cap(r.buf) {
 			r.buf = growBuffer(r.buf)
 		}
-		m, err := readSome(r.src, r.buf[len(r.buf):cap(r.buf)])
-		r.buf, r.err = r.buf[:len(r.buf)+m], err
+		if r.append() == errLate {
+			break
+		}
 	}
 	return r.buf[r.pos:min(r.pos+n, len(r.buf))]
 }
@@ -124,7 +199,7 @@ func (r *rawReader) forget() { r.keep = false }
 // close returns the buffer to its pool; reads fail from now on.
 func (r *rawReader) close() {
 	putBuffer(r.buf)
-	r.buf, r.pos, r.err = nil, 0, errClosed
+	r.buf, r.pos, r.err, r.ahead = nil, 0, errClosed, nil
 }
 
 // readSome reads at least one byte into p, which has room, or returns an error. Bytes and an error may come together.

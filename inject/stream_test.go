@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"zchatproxy/inject"
 )
@@ -109,6 +111,63 @@ func TestDecidesEarly(t *testing.T) {
 			t.Errorf("%s: %q %v", c.name, buf[:n], err)
 		}
 		close(stop)
+	}
+}
+
+// TestPatience has a page that names no encoding pause where one may still be named, in every coding, and then come as a whole.
+func TestPatience(t *testing.T) {
+	for _, begin := range []string{"<!DOCTYPE html><html><head><title>x</title><script>", "<html><head></head><body>Loading"} {
+		for _, s := range schemes() {
+			t.Run(s.form, func(t *testing.T) {
+				t.Parallel()
+				pr, pw := io.Pipe()
+				located := make(chan struct{})
+				rest := strings.Repeat("<p>1</script><meta charset=windows-1251>", 300)
+				go func() {
+					w := s.encode(pw)
+					io.WriteString(w, begin)
+					w.Flush()
+					<-located
+					io.WriteString(w, rest)
+					w.Close()
+					pw.Close()
+				}()
+				doc := inject.Open(inject.Source{Body: pr, Coding: s.name, Patience: time.Millisecond})
+				place, err := doc.Locate()
+				close(located)
+				if err != nil || place.Reason != "" || place.ContentTypeCharset != "" {
+					t.Fatalf("%+v %v", place, err)
+				}
+				coded, err := io.ReadAll(doc.Insert(script))
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := place.Offset
+				if got, want := string(s.decoded(t, coded)), begin[:at]+element+begin[at:]+rest; got != want {
+					t.Errorf("%d bytes, want %d: %.300q", len(got), len(want), got)
+				}
+			})
+		}
+	}
+}
+
+// TestPatient finds the encoding in time, though its bytes come one by one.
+func TestPatient(t *testing.T) {
+	text := "<!DOCTYPE html><html><head><script>1</script><meta charset=windows-1251>" + strings.Repeat(" ", 2000)
+	for _, s := range schemes() {
+		coded := s.encoded(t, []byte(text))
+		doc := inject.Open(inject.Source{Body: io.NopCloser(iotest.OneByteReader(bytes.NewReader(coded))), Coding: s.name, Patience: time.Hour})
+		place, err := doc.Locate()
+		if err != nil || place.ContentTypeCharset != "windows-1251" {
+			t.Errorf("%s: %+v %v", s.form, place, err)
+		}
+		out, err := io.ReadAll(doc.Insert(script))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(s.decoded(t, out)); got != strings.Replace(text, "<script", element+"<script", 1) {
+			t.Errorf("%s: %d bytes, want %d: %.300q", s.form, len(got), len(text)+len(element), got)
+		}
 	}
 }
 
