@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"zchatproxy/inject"
 	"zchatproxy/proxy/csp"
@@ -52,13 +53,16 @@ func (s *site) page(ex *exchange, res *http.Response) {
 	_, html := pageType(h)
 	if !html || !hasBody(res.StatusCode) {
 		// Most responses: nothing to count, nothing to say unless somebody asks.
+		if ex.preview.set != "" && redirects(res) {
+			s.applyPreview(ex, h)
+		}
 		if ex.explain {
 			h.Set(explainHeader, string(classifyResponse(ex.class, res.StatusCode, h)))
 		}
 		return
 	}
 	reason := ex.skip
-	if reason == "" || reason == ReasonPreview {
+	if reason == "" || reason == ReasonPreview || ex.preview.set != "" {
 		s.applyPreview(ex, h)
 	}
 	if reason == "" {
@@ -94,6 +98,10 @@ func explanation(result, where string) string {
 	return result + "; " + where
 }
 
+// patience is longer than a lost packet takes to be sent again. Hardly an upstream pauses between a <script> and a <meta> that names the
+// encoding; many pause behind the head of a small page, and visitors must not wait for what comes then.
+const patience = 250 * time.Millisecond
+
 // insert looks into a page's head and puts the script there. The header is changed only once it is sure
 // that the script goes in.
 func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where string) {
@@ -108,6 +116,7 @@ func (s *site) insert(ex *exchange, res *http.Response) (reason Reason, where st
 	coding, _ := codingOf(h)
 	doc := inject.Open(inject.Source{
 		Body: res.Body, XHTML: xhtml, Charset: charsetOf(contentType[len(contentType)-1]), Coding: coding,
+		Patience: patience,
 	})
 	place, err := doc.Locate()
 	if err != nil {

@@ -264,6 +264,57 @@ func TestPreviewIsForTheBrowserThatAskedForIt(t *testing.T) {
 	}
 }
 
+func TestPreviewBeginsOnPagesWithoutIt(t *testing.T) {
+	up := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			w.Header()["Content-Type"] = nil
+			w.Header().Set("Location", "/welcome")
+			w.WriteHeader(http.StatusFound)
+			return
+		}
+		pageHandler(plainPage)(w, r)
+	})
+	g := newRig(t, up, site(func(s *proxy.Site) { s.Inject = "preview"; s.Exclude = []string{"/admin"} }))
+	for _, path := range []string{"/?__zchat=on", "/admin?__zchat=on"} {
+		res := g.get(path)
+		if got := res.Header.Get("Set-Cookie"); !strings.HasPrefix(got, "__zchat_preview=on;") || res.Header.Get("Cache-Control") != "private" {
+			t.Errorf("%s: Set-Cookie %q, Cache-Control %q", path, got, res.Header.Get("Cache-Control"))
+		}
+		if strings.Contains(res.body, "data-zchatproxy") {
+			t.Errorf("%s: script on a page without it", path)
+		}
+	}
+	if res := g.get("/", "Cookie: __zchat_preview=on"); len(res.Header["Vary"])+len(res.Header["Cache-Control"]) > 0 {
+		t.Errorf("a redirect that switches nothing: %v", res.Header)
+	}
+}
+
+// TestStreamsPageOfUnknownEncoding has the upstream go on only when the visitor has the script, on a page that still could name
+// its encoding.
+func TestStreamsPageOfUnknownEncoding(t *testing.T) {
+	seen := make(chan struct{})
+	g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<!DOCTYPE html><html><head><title>x</title></head><body>Searching")
+		http.NewResponseController(w).Flush()
+		<-seen
+		io.WriteString(w, "<p>done")
+	}))
+	res, err := plainClient.Do(g.request("GET", "/", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	first := make([]byte, 100)
+	if _, err := io.ReadFull(res.Body, first); err != nil || !strings.Contains(string(first), "<script data-zchatproxy") {
+		t.Errorf("%q %v", first, err)
+	}
+	close(seen)
+	if rest, err := io.ReadAll(res.Body); err != nil || !strings.HasSuffix(string(rest), "</head><body>Searching<p>done") {
+		t.Errorf("%.200q %v", rest, err)
+	}
+}
+
 func TestPolicyLetsTheScriptThrough(t *testing.T) {
 	g := newRig(t, pageHandler(plainPage, "Content-Security-Policy: script-src 'self' 'nonce-abc123'; connect-src 'none'"))
 	res := g.get("/")

@@ -122,9 +122,18 @@ func (s *site) driveVisitorCookie(ex *exchange, res *http.Response) {
 // carriesVisitorCookie reports whether a response is one on which identity changes show: a document
 // (also one in a frame: that is where a frameset's log-in happens) or a redirect.
 func carriesVisitorCookie(ex *exchange, res *http.Response) bool {
-	if res.StatusCode >= 300 && res.StatusCode < 400 && res.StatusCode != http.StatusNotModified {
-		return len(res.Header["Location"]) > 0
+	if isRedirection(res.StatusCode) {
+		return redirects(res)
 	}
 	_, html := pageType(res.Header)
 	return html && hasBody(res.StatusCode) && (ex.class.reason == "" || ex.class.reason == ReasonFrame)
+}
+
+func isRedirection(status int) bool {
+	return status >= 300 && status < 400 && status != http.StatusNotModified
+}
+
+// redirects reports whether a response sends the visitor elsewhere.
+func redirects(res *http.Response) bool {
+	return isRedirection(res.StatusCode) && len(res.Header["Location"]) > 0
 }
