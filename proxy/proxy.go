@@ -146,7 +146,7 @@ func (h *Handler) serve(ex *exchange, w *recorder, r *http.Request) {
 		writeProblem(w, r, problem{status: http.StatusBadRequest, asJSON: own, detail: why})
 		return
 	}
-	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+	if !own && (r.Method == http.MethodTrace || r.Method == http.MethodConnect) {
 		// TRACE echoes cookies and identity headers; CONNECT would make an open tunnel.
 		w.Header().Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		writeProblem(w, r, problem{status: http.StatusMethodNotAllowed, detail: "The method " + r.Method + " is not passed on."})

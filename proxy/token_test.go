@@ -97,6 +97,7 @@ func TestTokenRefusals(t *testing.T) {
 		{"post", "POST", ann, 405},
 		{"options", "OPTIONS", ann, 405},
 		{"delete", "DELETE", ann, 405},
+		{"trace", "TRACE", ann, 405},
 		{"two people", "GET", with("X-Forwarded-User: u-2"), 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
