@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -50,11 +51,9 @@ func versionOf() build {
 
 func (b build) String() string {
 	text := "zchatproxy " + b.Version
-	if b.Commit != "" {
-		text += ", commit " + b.Commit[:min(12, len(b.Commit))]
-		if b.Modified {
-			text += " with changes"
-		}
+	text += ", commit " + cmp.Or(b.Commit[:min(12, len(b.Commit))], "unknown")
+	if b.Modified {
+		text += " with changes"
 	}
 	if b.Date != "" {
 		text += ", " + b.Date
