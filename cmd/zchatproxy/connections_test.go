@@ -435,7 +435,11 @@ func TestEndlessPage(t *testing.T) {
 	v := p.visitors()
 	conn := v.dial()
 	io.WriteString(conn, "GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
-	if _, err := io.CopyN(io.Discard, conn, 256<<20); err != nil {
+	size := int64(256 << 20)
+	if thorough() {
+		size = 2 << 30
+	}
+	if _, err := io.CopyN(io.Discard, conn, size); err != nil {
 		t.Fatal(err)
 	}
 	if grown := each(t, "endless page", 1, before, p.usage()); grown > 4<<20 {
