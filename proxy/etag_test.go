@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -43,6 +44,46 @@ func TestValidatorsRoundTrip(t *testing.T) {
 	}
 	if got := again.Header.Get("Content-Security-Policy"); got != "" {
 		t.Errorf("a 304 replaces the stored policy with a nonce that the stored page has not: %s", got)
+	}
+}
+
+// TestPolicyOfA304: the policy that a 304 brings replaces the stored one, so it must let through the script of the stored
+// page. Where that depends on a nonce, which the stored page has and no new one will be, the stored policy stays.
+func TestPolicyOfA304(t *testing.T) {
+	for _, field := range []string{"Content-Security-Policy", "Content-Security-Policy-Report-Only"} {
+		for _, tt := range []struct {
+			policy string
+			stays  bool
+		}{
+			{"default-src 'self'", false},
+			{"script-src 'self'; connect-src 'none'", false},
+			{"script-src 'nonce-%d' 'strict-dynamic'; connect-src 'none'", true},
+			{"style-src 'nonce-%d'; script-src 'self'", true},
+		} {
+			answers := 0
+			g := newRig(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				answers++
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				w.Header().Set("ETag", `"v1"`)
+				w.Header().Set(field, strings.ReplaceAll(tt.policy, "%d", fmt.Sprint(answers)))
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader(plainPage))
+			}))
+			page := g.get("/", document)
+			again := g.get("/", document, "If-None-Match: "+page.Header.Get("ETag"))
+			if again.StatusCode != 304 {
+				t.Fatalf("%s: status %d", tt.policy, again.StatusCode)
+			}
+			want := page.Header.Get(field)
+			if want == tt.policy {
+				t.Errorf("%s: the page's is not patched", tt.policy)
+			}
+			if tt.stays {
+				want = ""
+			}
+			if got := again.Header.Get(field); got != want {
+				t.Errorf("%s: %s of the 304 is %q, want %q", tt.policy, field, got, want)
+			}
+		}
 	}
 }
 
