@@ -1,11 +1,14 @@
 package proxy_test
 
 import (
+	"context"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
 	"zchatproxy/proxy"
@@ -57,6 +60,33 @@ func TestStatusPage(t *testing.T) {
 	if got := run("String(performance.getEntriesByType('resource').filter(e => !e.name.startsWith(location.origin)).length)"); got != "0" {
 		t.Errorf("the page loads %s things from elsewhere", got)
 	}
+	// It is live, and changes only what has changed: a reader keeps their place.
+	run("document.querySelector('section h2').place = 'here'; ''")
+	before := run("document.querySelector('.tile b').textContent")
+	g.get("/", ann...)
+	eventually(t, "the page follows", func() bool { return run("document.querySelector('.tile b').textContent") != before })
+	if got := run("String(document.querySelector('section h2').place)"); got != "here" {
+		t.Errorf("the heading is another one now: %s", got)
+	}
+	// For a screen reader: a language, one heading of the first level and none left out, and a name for each part.
+	if got := run(`JSON.stringify([document.documentElement.lang, [...document.querySelectorAll('h1, h2, h3')].map(h => h.tagName).join(' '),
+		document.querySelectorAll('main section:not([aria-label]), svg:not([aria-hidden=true])').length])`); !strings.HasPrefix(got, `["en","H1 H2 H3 H3 H3 H2`) || !strings.HasSuffix(got, `,0]`) {
+		t.Errorf("language, headings and parts without a name: %s", got)
+	}
+	for _, scheme := range []string{"light", "dark"} {
+		if err := chromedp.Do(tab.Ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+			return err
+		})); err != nil {
+			t.Fatal(err)
+		}
+		if got := run(paleText); got != "[]" {
+			t.Errorf("%s: text that does not stand out by 4.5 to 1: %s", scheme, got)
+		}
+		if got := run("getComputedStyle(document.body).backgroundColor"); (got == "rgb(17, 21, 27)") != (scheme == "dark") {
+			t.Errorf("%s: the background is %s", scheme, got)
+		}
+	}
 	if dir := os.Getenv("ZCHATPROXY_SCREENSHOTS"); dir != "" {
 		png, err := chromedp.Run(tab.Ctx, chromedp.FullScreenshot(100))
 		if err != nil {
@@ -65,9 +95,7 @@ func TestStatusPage(t *testing.T) {
 		if err := os.WriteFile(dir+"/status.png", png, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := chromedp.Do(tab.Ctx, chromedp.EmulateViewport(390, 800)); err != nil {
-			t.Fatal(err)
-		}
+		emulatePhone(t, tab)
 		if png, err = chromedp.Run(tab.Ctx, chromedp.FullScreenshot(100)); err != nil {
 			t.Fatal(err)
 		}
@@ -75,13 +103,31 @@ func TestStatusPage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := run("String(document.documentElement.scrollWidth <= window.innerWidth)"); got != "true" {
+	emulatePhone(t, tab)
+	if got := run("String(innerWidth === 390 && document.documentElement.scrollWidth <= innerWidth)"); got != "true" {
 		t.Error("the page scrolls sideways")
 	}
 	if errs := tab.Errors(); len(errs) > 0 {
 		t.Errorf("console: %q", errs)
 	}
 }
+
+func emulatePhone(t *testing.T, tab *browser.Tab) {
+	t.Helper()
+	if err := chromedp.Do(tab.Ctx, chromedp.EmulateViewport(390, 800)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// paleText lists elements whose text has less contrast than WCAG 2 level AA wants, 4.5 to 1.
+const paleText = `JSON.stringify([...document.querySelectorAll('body *')].filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && e.checkVisibility()).filter(e => {
+	const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+	const parse = s => s.match(/[\d.]+/g).map(Number);
+	let under = e, back = parse(getComputedStyle(e).backgroundColor);
+	while (back.length > 3 && back[3] === 0 && (under = under.parentElement)) back = parse(getComputedStyle(under).backgroundColor);
+	const [a, b] = [light(parse(getComputedStyle(e).color).slice(0, 3)), light(back.slice(0, 3))].sort((x, y) => y - x);
+	return (a + .05) / (b + .05) < 4.5;
+}).map(e => e.tagName + ' ' + e.textContent.slice(0, 40)))`
 
 func TestHealthAndReadiness(t *testing.T) {
 	g := newRig(t, pageHandler(plainPage))
