@@ -108,6 +108,7 @@ var faults = []fault{
 	{name: "another gateway", headers: []string{"Remote-User: 42", "Remote-Email: ada@example.com"}, station: "identity", says: "ZCHAT_IDENTITY=authelia"},
 	{name: "untrusted peer", peer: "203.0.113.7", station: "identity", says: "headers from 203.0.113.7 do not count: ZCHAT_TRUSTED_PROXIES is 127.0.0.0/8,::1/128"},
 	{name: "no e-mail", headers: asAda[:1], station: "identity", says: "needs an e-mail address"},
+	{name: "shared account", headers: []string{"X-Forwarded-User: guest", "X-Forwarded-Email: ada@example.com"}, env: []string{"ZCHAT_EXTERNAL_ID_PREFIX=u-"}, mark: markWarning, station: "identity", says: "reads like an account that several people use"},
 	{name: "no id", headers: asAda[1:], env: []string{"ZCHAT_IDENTITY=custom", "ZCHAT_ID_HEADER=X-Id", "ZCHAT_EMAIL_HEADER=X-Forwarded-Email"}, station: "identity", says: "no-id"},
 	{name: "e-mail with accents", headers: []string{"X-Forwarded-User: 42", "X-Forwarded-Email: adá@example.com"}, station: "token", says: "not well-formed"},
 	{name: "e-mail for an id in messaging", env: []string{"ZCHAT_WIDGET=messaging", "ZCHAT_KEY_ID=app_1"}, headers: []string{"X-Forwarded-User: ada@example.com"}, mark: markWarning, station: "identity", says: "the id is an e-mail address"},

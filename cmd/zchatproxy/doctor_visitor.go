@@ -114,11 +114,16 @@ func (d *doctor) judgePerson(o identity.Outcome) {
 	p := o.Identity
 	text := fmt.Sprintf("id %s, e-mail %s, name %s", p.ID, orDash(p.Email), orDash(p.Name))
 	email := d.site.variable("EMAIL_HEADER")
-	if d.site.vars.Widget != "messaging" {
-		if p.Email == "" {
-			d.fail(name, text+": a "+d.site.vars.Widget+" token needs an e-mail address", "Make the gateway send one (oauth2-proxy: the email scope), or name its header in "+email+".")
-			return
-		}
+	messaging := d.site.vars.Widget == "messaging"
+	if !messaging && p.Email == "" {
+		d.fail(name, text+": a "+d.site.vars.Widget+" token needs an e-mail address", "Make the gateway send one (oauth2-proxy: the email scope), or name its header in "+email+".")
+		return
+	}
+	if identity.LooksShared(strings.TrimPrefix(p.ID, d.site.vars.ExternalIDPrefix)) {
+		d.warn(name, text+": the id reads like an account that several people use, and a ban in Zendesk would hit them all", "Name a header with an id per person in "+d.site.variable("ID_HEADER")+".")
+		return
+	}
+	if !messaging {
 		d.ok(name, "%s", text)
 		return
 	}

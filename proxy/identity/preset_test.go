@@ -178,12 +178,12 @@ func TestSharedIDIsLoggedOnce(t *testing.T) {
 
 func TestLooksShared(t *testing.T) {
 	for _, id := range []string{"admin", "Guest", " anonymous ", "info@example.com", "0", "null"} {
-		if !looksShared(id) {
+		if !LooksShared(id) {
 			t.Errorf("%q does not look shared", id)
 		}
 	}
 	for _, id := range []string{"", "ann", "administrata", "9f2a", "1", "ann.guest@example.com", "admin-ann"} {
-		if looksShared(id) {
+		if LooksShared(id) {
 			t.Errorf("%q looks shared", id)
 		}
 	}

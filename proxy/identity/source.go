@@ -158,7 +158,7 @@ func (s *Source) accept(c claims) Outcome {
 		}
 		return nobody(ReasonNoID, "there is an identity without an id in "+s.idOrigin())
 	}
-	if looksShared(id[len(s.config.IDPrefix):]) {
+	if LooksShared(id[len(s.config.IDPrefix):]) {
 		s.warnShared.Do(func() {
 			s.config.Log.Warn("a visitor's id reads like a shared account: a ban in Zendesk would hit everybody who uses it; "+
 				"let the gateway send an id per person", "preset", s.preset.name, "from", s.idOrigin())

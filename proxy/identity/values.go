@@ -191,7 +191,7 @@ func tooLong(prefix, s string, limit int) bool {
 
 // isPlaceholder reports what web servers write where they have no value, such as Apache's "(null)" for an unset
 // variable and the "-" of access logs. Taken for an id, it would be one and the same for every anonymous visitor.
-// Words that a directory could hand out, "null" and "anonymous" included, are not placeholders: see looksShared.
+// Words that a directory could hand out, "null" and "anonymous" included, are not placeholders: see LooksShared.
 func isPlaceholder(s string) bool {
 	switch s {
 	case "-", "(null)", "<null>", "<nil>", "(none)", "(unknown)":
@@ -200,10 +200,10 @@ func isPlaceholder(s string) bool {
 	return false
 }
 
-// looksShared reports whether an id reads like an account that several people use, or that stands for nobody in
+// LooksShared reports whether an id reads like an account that several people use, or that stands for nobody in
 // particular: a ban in Zendesk follows the id, and would hit them all. An id that is an e-mail address is judged by
 // the part before the @. It is a reason to warn, not to refuse.
-func looksShared(id string) bool {
+func LooksShared(id string) bool {
 	name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(id)), "@")
 	switch name {
 	case "admin", "administrator", "root", "superuser", "sysadmin", "system", "service", "operator",
