@@ -216,7 +216,7 @@ func (h *Handler) serveStatus(policy string) http.HandlerFunc {
 		header.Set("Cache-Control", "no-store")
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("Referrer-Policy", "no-referrer")
-		fmt.Fprint(w, statusPage)
+		_ = writeStatusPage(w, h.status()) // it fails where the reader has gone
 	}
 }
 

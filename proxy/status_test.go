@@ -129,6 +129,29 @@ const paleText = `JSON.stringify([...document.querySelectorAll('body *')].filter
 	return (a + .05) / (b + .05) < 4.5;
 }).map(e => e.tagName + ' ' + e.textContent.slice(0, 40)))`
 
+// TestStatusPageWithoutJavaScript has the same numbers in the page itself.
+func TestStatusPageWithoutJavaScript(t *testing.T) {
+	g := busyRig(t)
+	page := serve(g.handler.Admin(), "/").Body.String()
+	for _, want := range []string{
+		"Version 1.2.3, ready", "Every host", `5</td><td>pages with the script`, `1</td><td>pages without`, "<b>frame</b>", `5</td><td>tokens signed`,
+		`2</td><td>tokens refused`, "<b>anonymous</b>", "<b>cross-origin</b>", `0</td><td>upstream errors`, "fingerprint", "X-Forwarded-User",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	for _, personal := range []string{"ann@example.com", "u-1", testSecret} {
+		if strings.Contains(page, personal) {
+			t.Errorf("the page shows %q", personal)
+		}
+	}
+	g.handler.Drain()
+	if page := serve(g.handler.Admin(), "/").Body.String(); !strings.Contains(page, "not ready") || !strings.Contains(page, "<li>draining") {
+		t.Error("the page does not say that the proxy is draining")
+	}
+}
+
 func TestHealthAndReadiness(t *testing.T) {
 	g := newRig(t, pageHandler(plainPage))
 	admin := g.handler.Admin()
