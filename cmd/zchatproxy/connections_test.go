@@ -15,7 +15,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -181,6 +183,22 @@ func each(t *testing.T, what string, n int, before, after usage) (memory int64) 
 	return (after.memory() - before.memory()) / int64(n)
 }
 
+// asStated holds what one of n costs against what deploy/README.md tells operators.
+func asStated(t *testing.T, what string, n int, before, after usage) {
+	t.Helper()
+	row := regexp.MustCompile(`(?m)^\| ` + regexp.QuoteMeta(what) + ` \| (\d+) KiB \|$`).FindStringSubmatch(contents(t, "deploy/README.md"))
+	if row == nil {
+		t.Fatalf("deploy/README.md does not say what %s take", what)
+	}
+	most, err := strconv.ParseInt(row[1], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := each(t, what, n, before, after); got > most<<10 {
+		t.Errorf("one of the %s takes %d bytes, more than the %d KiB that deploy/README.md states", what, got, most)
+	}
+}
+
 // Ten thousand connections that do nothing and a thousand downloads that hardly get on keep nobody else waiting.
 func TestManyConnections(t *testing.T) {
 	t.Parallel()
@@ -201,18 +219,14 @@ func TestManyConnections(t *testing.T) {
 		v.ask(v.dial(), "/")
 	}
 	waiting := p.usage()
-	if got := each(t, "idle connections", idle, before, waiting); got > 24<<10 {
-		t.Errorf("an idle connection takes %d bytes", got)
-	}
+	asStated(t, "idle connections", idle, before, waiting)
 	v.lines = slowLines
 	for range slow {
 		io.WriteString(v.dial(), "GET /download HTTP/1.1\r\nHost: x\r\n\r\n")
 	}
 	site.wait(t, slow)
 	crowded := p.usage()
-	if got := each(t, "slow downloads", slow, waiting, crowded); got > 128<<10 {
-		t.Errorf("a slow download takes %d bytes", got)
-	}
+	asStated(t, "slow downloads", slow, waiting, crowded)
 	for range 100 {
 		if status, body := get(t, p.url+"/"); status != http.StatusOK || strings.Count(body, "data-zchatproxy") != 1 {
 			t.Fatalf("%d %s", status, body)
@@ -276,19 +290,18 @@ func TestWaitingConnections(t *testing.T) {
 	for _, tt := range []struct {
 		what   string
 		of     *process
-		most   int64
 		inside bool
 		begin  func(v *visitors)
 	}{
-		{"event streams", plain, 80 << 10, true, func(v *visitors) { until(v.dial(), "/events HTTP/1.1", "data: hello\n") }},
-		{"WebSockets", plain, 56 << 10, true, func(v *visitors) {
+		{"event streams", plain, true, func(v *visitors) { until(v.dial(), "/events HTTP/1.1", "data: hello\n") }},
+		{"WebSockets", plain, true, func(v *visitors) {
 			until(v.dial(), "/socket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket", "\r\n")
 		}},
-		{"idle connections with TLS", secure, 40 << 10, false, func(v *visitors) { v.ask(v.dialTLS(), "/") }},
-		{"WebSockets with TLS", secure, 64 << 10, true, func(v *visitors) {
+		{"idle connections with TLS", secure, false, func(v *visitors) { v.ask(v.dialTLS(), "/") }},
+		{"WebSockets with TLS", secure, true, func(v *visitors) {
 			until(v.dialTLS(), "/socket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket", "\r\n")
 		}},
-		{"idle connections with HTTP/2", secure, 48 << 10, false, func(v *visitors) {
+		{"idle connections with HTTP/2", secure, false, func(v *visitors) {
 			protocols := new(http.Protocols)
 			protocols.SetHTTP2(true)
 			tr := &http.Transport{Protocols: protocols, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
@@ -317,9 +330,7 @@ func TestWaitingConnections(t *testing.T) {
 			site.wait(t, n)
 		}
 		crowded := tt.of.usage()
-		if got := each(t, tt.what, n, before, crowded); got > tt.most {
-			t.Errorf("one of the %s takes %d bytes", tt.what, got)
-		}
+		asStated(t, tt.what, n, before, crowded)
 		v.leave()
 		for _, tr := range transports {
 			tr.CloseIdleConnections()
