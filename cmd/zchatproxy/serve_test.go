@@ -197,12 +197,15 @@ func TestReload(t *testing.T) {
 	if line["level"] != "ERROR" || !shows("#222222") {
 		t.Errorf("after a bad file: %v", line)
 	}
-	// By itself, within five seconds.
-	changed := time.Now()
+	// By itself, within five seconds, or the answers that can be had in them: on a busy machine both take longer.
 	rewrite(t, settings, `{"webWidget":{"color":{"theme":"#333333"}}}`)
-	eventually(t, "the change to be seen", func() bool { return shows("#333333") })
-	if took := time.Since(changed); took > 5*time.Second {
-		t.Errorf("took %v", took)
+	answers := 0
+	eventually(t, "the change to be seen", func() bool {
+		answers++
+		return shows("#333333")
+	})
+	if most := int(5 * time.Second / pollEvery); answers > most {
+		t.Errorf("the change was seen only in the answer number %d, want it within %d", answers, most)
 	}
 }
 
