@@ -12,6 +12,7 @@ type finding struct {
 	at       int    // index in the view
 	before   string // what stands there
 	end      int    // index up to which the finding depends on the text
+	open     bool   // the head goes on there
 	policies []string
 }
 
@@ -195,7 +196,7 @@ func (s *search) scriptTag(at int) bool {
 		}
 	}
 	s.boundary(at, "<script>")
-	if s.document {
+	if s.f.open = s.document; s.f.open {
 		return false
 	}
 	return s.skip(at, s.t.scriptText())

@@ -58,7 +58,8 @@ type Source struct {
 	// Coding is the value of Content-Encoding; "" and "identity" mean none.
 	Coding string
 	// Patience is how long the body's first 1,024 bytes are waited for once the place is known and nothing before it has named the
-	// encoding: a <meta> behind it may. 0 means as long as it takes.
+	// encoding: a <meta> behind it may. Behind the end of the head, where it must not stand, it is waited for no longer than a
+	// millisecond, which the end of a small page may take. 0 means as long as it takes, in both.
 	Patience time.Duration
 }
 
@@ -195,7 +196,11 @@ func (d *Document) settle(enc encoding, locate func(*view) finding) Place {
 	offset, ok := v.offset(f.at)
 	place := Place{Offset: offset, Before: f.before, MetaPolicies: f.policies}
 	if ok && !d.src.XHTML && d.src.Charset == "" {
-		place.ContentTypeCharset, ok = keepCharset(d.head, v, int(offset), d.needInTime)
+		patience := d.src.Patience
+		if !f.open {
+			patience = min(patience, patienceBehindHead)
+		}
+		place.ContentTypeCharset, ok = keepCharset(d.head, v, int(offset), func(n int) { d.needInTime(n, patience) })
 		d.resume()
 	}
 	if !ok {
@@ -204,17 +209,20 @@ func (d *Document) settle(enc encoding, locate func(*view) finding) Place {
 	return place
 }
 
-// needInTime makes sure that n bytes of the head are there, or as many as come within the source's patience. What reads the head after
-// that must call resume first.
-func (d *Document) needInTime(n int) {
-	if d.src.Patience <= 0 {
+// patienceBehindHead is the most of [Source.Patience] behind the end of the head.
+const patienceBehindHead = time.Millisecond
+
+// needInTime makes sure that n bytes of the head are there, or as many as come in time; 0 is as long as it takes. What reads the head
+// after that must call resume first.
+func (d *Document) needInTime(n int, patience time.Duration) {
+	if patience <= 0 {
 		d.head.need(n)
 		return
 	}
 	if len(d.head.buf) >= n || d.head.ended() {
 		return
 	}
-	timer := time.NewTimer(d.src.Patience)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	d.raw.hurry(timer.C)
 	for d.calm = len(d.head.buf); len(d.head.buf) < n && d.head.more(); {

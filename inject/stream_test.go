@@ -114,9 +114,14 @@ func TestDecidesEarly(t *testing.T) {
 	}
 }
 
-// TestPatience has a page that names no encoding pause where one may still be named, in every coding, and then come as a whole.
+// TestPatience has a page that names no encoding pause where one may still be named, in every coding, and then come as a whole. Behind
+// the end of the head not even an hour's patience counts.
 func TestPatience(t *testing.T) {
-	for _, begin := range []string{"<!DOCTYPE html><html><head><title>x</title><script>", "<html><head></head><body>Loading"} {
+	for begin, patience := range map[string]time.Duration{
+		"<!DOCTYPE html><html><head><title>x</title><script>":           time.Millisecond,
+		"<html><head></head><body>Loading":                              time.Hour,
+		"<html><head><template></template><title>x</title>\n<p>Loading": time.Hour,
+	} {
 		for _, s := range schemes() {
 			t.Run(s.form, func(t *testing.T) {
 				t.Parallel()
@@ -132,7 +137,7 @@ func TestPatience(t *testing.T) {
 					w.Close()
 					pw.Close()
 				}()
-				doc := inject.Open(inject.Source{Body: pr, Coding: s.name, Patience: time.Millisecond})
+				doc := inject.Open(inject.Source{Body: pr, Coding: s.name, Patience: patience})
 				place, err := doc.Locate()
 				close(located)
 				if err != nil || place.Reason != "" || place.ContentTypeCharset != "" {
