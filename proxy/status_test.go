@@ -1,7 +1,10 @@
 package proxy_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -109,6 +112,46 @@ func TestStatusPage(t *testing.T) {
 	}
 	if errs := tab.Errors(); len(errs) > 0 {
 		t.Errorf("console: %q", errs)
+	}
+}
+
+// TestLastRefusals: the status page has the last fifty, the newest first.
+func TestLastRefusals(t *testing.T) {
+	g := newRig(t, http.NotFoundHandler())
+	for range 55 {
+		g.get("/__zchat/jwt")
+	}
+	for range 5 {
+		g.get("/__zchat/jwt", append([]string{"Sec-Fetch-Site: cross-site"}, ann...)...)
+	}
+	admin := httptest.NewServer(g.handler.Admin())
+	t.Cleanup(admin.Close)
+	res, err := plainClient.Get(admin.URL + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	line, err := bufio.NewReader(res.Body).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen struct {
+		Refusals []struct{ What, Reason, Text string }
+	}
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "data: ")), &seen); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	if len(seen.Refusals) != 50 {
+		t.Fatalf("%d refusals are remembered", len(seen.Refusals))
+	}
+	for i, r := range seen.Refusals {
+		want := "anonymous"
+		if i < 5 {
+			want = "cross-origin"
+		}
+		if r.What != "token" || r.Reason != want || r.Text == "" {
+			t.Errorf("refusal %d is %+v, want %s", i, r, want)
+		}
 	}
 }
 
