@@ -162,7 +162,7 @@ func TestMetricsAreBounded(t *testing.T) {
 		io.WriteString(w, plainPage)
 	}))
 	variety := func(i int) {
-		g.get(fmt.Sprintf("/p%d?status=%d&type=text/html;charset=x%d", i, 200+i*40, i))
+		g.get(fmt.Sprintf("/p%d?status=%d&type=text/html;charset=x%d", i, 200+i*40%760+i/19, i))
 		g.get(fmt.Sprintf("/p%d?type=text/html&coding=c%d", i, i))
 		g.do(fmt.Sprintf("METHOD%d", i), "/?type=text/html", fmt.Sprintf("Host: h%d.example", i))
 		g.do(fmt.Sprintf("METHOD%d", i), "/__zchat/jwt")
