@@ -2,7 +2,6 @@ package snippet_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,7 +14,6 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"zchatproxy/inject/snippet"
@@ -134,11 +132,9 @@ func (s *site) requests() int {
 
 // tab is one tab of the site's browser context.
 type tab struct {
-	s   *site
-	ctx context.Context
-
-	mu      sync.Mutex
-	console []string // errors and warnings, uncaught exceptions
+	s       *site
+	ctx     context.Context
+	console *browser.Console
 }
 
 // newTab opens a tab. The first one of a site is there already.
@@ -150,48 +146,15 @@ func (s *site) newTab() *tab {
 		tb.ctx, cancel = chromedp.NewContext(s.ctx)
 		s.t.Cleanup(cancel)
 	}
-	err := chromedp.Do(tb.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
-		return err
-	}))
-	if err == nil {
-		err = chromedp.Listen(tb.ctx, tb.hear)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	// What the network answers is the test's doing.
+	tb.console = browser.Listen(s.t, tb.ctx, log.EntrySourceNetwork)
 	return tb
-}
-
-func (tb *tab) hear(event any) {
-	var line string
-	switch e := event.(type) {
-	case *runtime.EventExceptionThrown:
-		line = e.ExceptionDetails.Text
-		if e.ExceptionDetails.Exception != nil {
-			line += " " + e.ExceptionDetails.Exception.Description
-		}
-	case *runtime.EventConsoleAPICalled:
-		line = "console." + string(e.Type)
-	case *log.EventEntryAdded:
-		// What the network answers is the test's doing.
-		if e.Entry.Source != "network" {
-			line = e.Entry.Text
-		}
-	}
-	if line != "" {
-		tb.mu.Lock()
-		defer tb.mu.Unlock()
-		tb.console = append(tb.console, line)
-	}
 }
 
 // clean fails the test for anything on the console.
 func (tb *tab) clean() {
 	tb.s.t.Helper()
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	for _, line := range tb.console {
+	for _, line := range tb.console.Take() {
 		tb.s.t.Errorf("on the console: %s", line)
 	}
 }
@@ -245,28 +208,16 @@ func (tb *tab) load(path string) {
 	}
 }
 
-// eval runs js, awaits its value and returns that as JSON.
+// eval is browser.Eval in this tab.
 func (tb *tab) eval(js string) string {
 	tb.s.t.Helper()
-	raw, err := chromedp.Run(tb.ctx, chromedp.Evaluate[json.RawMessage](
-		"Promise.resolve("+js+").then(v=>v===undefined?null:v)", chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
-	if err != nil {
-		tb.s.t.Fatalf("%s: %v", js, err)
-	}
-	return string(raw)
+	return browser.Eval(tb.s.t, tb.ctx, js)
 }
 
-// await returns js, as JSON, as soon as it is want, or what it is after a while.
+// await is browser.Await in this tab.
 func (tb *tab) await(js, want string) string {
 	tb.s.t.Helper()
-	wait := fmt.Sprintf(`new Promise(function(done){var end=performance.now()+8000;(function look(){
-var v;try{v=JSON.stringify(%s)}catch(e){v=JSON.stringify(String(e))}
-if(v===%q||performance.now()>end)done(String(v));else requestIdleCallback(look,{timeout:20})})()})`, js, want)
-	var got string
-	if err := json.Unmarshal([]byte(tb.eval(wait)), &got); err != nil {
-		tb.s.t.Fatal(err)
-	}
-	return got
+	return browser.Await(tb.s.t, tb.ctx, js, want)
 }
 
 // expect fails the test unless js comes to be want, as JSON.

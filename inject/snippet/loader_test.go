@@ -56,7 +56,7 @@ func TestLoader(t *testing.T) {
 		}
 	}
 	// Where a policy is in the way, the browser itself says so.
-	for _, line := range tb.console {
+	for _, line := range tb.console.Take() {
 		if !strings.Contains(line, "trusted-types other") {
 			t.Errorf("on the console: %s", line)
 		}

@@ -2,7 +2,6 @@ package widget_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"zchatproxy/cmd/zchatproxy/demo/widget"
@@ -129,11 +125,9 @@ func (s *site) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // tab is one tab of the site's browser context.
 type tab struct {
-	s   *site
-	ctx context.Context
-
-	mu      sync.Mutex
-	console []string // errors and warnings, uncaught exceptions
+	s       *site
+	ctx     context.Context
+	console *browser.Console
 }
 
 // newTab opens a tab. The first one of a site is there already.
@@ -145,45 +139,14 @@ func (s *site) newTab() *tab {
 		tb.ctx, cancel = chromedp.NewContext(s.ctx)
 		s.t.Cleanup(cancel)
 	}
-	err := chromedp.Do(tb.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
-		return err
-	}))
-	if err == nil {
-		err = chromedp.Listen(tb.ctx, tb.hear)
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	tb.console = browser.Listen(s.t, tb.ctx)
 	return tb
-}
-
-func (tb *tab) hear(event any) {
-	var line string
-	switch e := event.(type) {
-	case *runtime.EventExceptionThrown:
-		line = e.ExceptionDetails.Text
-		if e.ExceptionDetails.Exception != nil {
-			line += " " + e.ExceptionDetails.Exception.Description
-		}
-	case *runtime.EventConsoleAPICalled:
-		line = "console." + string(e.Type)
-	case *log.EventEntryAdded:
-		line = e.Entry.Text + " " + e.Entry.URL
-	}
-	if line != "" {
-		tb.mu.Lock()
-		defer tb.mu.Unlock()
-		tb.console = append(tb.console, line)
-	}
 }
 
 // clean fails the test for anything on the console.
 func (tb *tab) clean() {
 	tb.s.t.Helper()
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	for _, line := range tb.console {
+	for _, line := range tb.console.Take() {
 		tb.s.t.Errorf("on the console: %s", line)
 	}
 }
@@ -212,28 +175,16 @@ func (tb *tab) open(address string) {
 	}
 }
 
-// eval runs js, awaits its value and returns that as JSON.
+// eval is browser.Eval in this tab.
 func (tb *tab) eval(js string) string {
 	tb.s.t.Helper()
-	raw, err := chromedp.Run(tb.ctx, chromedp.Evaluate[json.RawMessage](
-		"Promise.resolve("+js+").then(v=>v===undefined?null:v)", chromedp.EvalAwaitPromise, chromedp.EvalAsValue))
-	if err != nil {
-		tb.s.t.Fatalf("%s: %v", js, err)
-	}
-	return string(raw)
+	return browser.Eval(tb.s.t, tb.ctx, js)
 }
 
-// await returns js, as JSON, as soon as it is want, or what it is after a while.
+// await is browser.Await in this tab.
 func (tb *tab) await(js, want string) string {
 	tb.s.t.Helper()
-	wait := fmt.Sprintf(`new Promise(function(done){var end=performance.now()+8000;(function look(){
-var v;try{v=JSON.stringify(%s)}catch(e){v=JSON.stringify(String(e))}
-if(v===%q||performance.now()>end)done(String(v));else requestIdleCallback(look,{timeout:20})})()})`, js, want)
-	var got string
-	if err := json.Unmarshal([]byte(tb.eval(wait)), &got); err != nil {
-		tb.s.t.Fatal(err)
-	}
-	return got
+	return browser.Await(tb.s.t, tb.ctx, js, want)
 }
 
 // as logs the browser in as who, "nobody" for out, by a request of the tab's page.

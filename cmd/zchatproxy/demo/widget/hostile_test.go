@@ -239,12 +239,7 @@ func TestHostilePagesProxied(t *testing.T) {
 			}
 			path := fmt.Sprintf("/frame/%d", i)
 			h.compare(t, h.visit(direct, s.behind+path, ""), h.visit(through, s.URL+path, "alice"))
-			direct.mu.Lock()
-			through.mu.Lock()
-			without, with := plainly(direct.console...), plainly(through.console...)
-			direct.console, through.console = nil, nil
-			through.mu.Unlock()
-			direct.mu.Unlock()
+			without, with := plainly(direct.console.Take()...), plainly(through.console.Take()...)
 			if !slices.Equal(with, without) {
 				t.Errorf("%s: the console has\n%q, without the proxy\n%q", h.name, with, without)
 			}
