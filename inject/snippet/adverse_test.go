@@ -15,6 +15,15 @@ func quick(scripts ...string) string {
 	return strings.Replace(page(scripts...), "{script}", hurry+"{script}", 1)
 }
 
+// held stops the script's time; pass lets milliseconds of it pass.
+const held = `<script>(function(){var now=0,n=0,due={};
+window.setTimeout=function(f,ms,a,b,c){due[++n]=[now+(ms||0),function(){f(a,b,c)}];return n};
+window.clearTimeout=function(i){delete due[i]};
+AbortSignal.timeout=function(ms){var c=new AbortController();setTimeout(function(){c.abort()},ms);return c.signal};
+window.pass=function(ms){for(var end=now+ms,next,f;;){next=0;
+for(var i in due)if(due[i][0]<=end&&(!next||due[i][0]<due[next][0]))next=i;
+if(!next)return now=end;now=due[next][0];f=due[next][1];delete due[next];f()}}})()</script>`
+
 // silent is a token route that never answers, until the test ends.
 func silent(t *testing.T) http.HandlerFunc {
 	released := make(chan struct{})
@@ -101,7 +110,7 @@ func TestAnswerForTheLast(t *testing.T) {
 	s := newSite(t)
 	s.logIn("alice")
 	tb := s.newTab()
-	tb.open(snippet.Config{}, quick(stub))
+	tb.open(snippet.Config{}, strings.Replace(page(stub), "{script}", held+"{script}", 1))
 	reached, answer := make(chan struct{}), make(chan struct{})
 	s.setRoute(func(w http.ResponseWriter, r *http.Request) {
 		s.setRoute(nil)
@@ -116,7 +125,7 @@ func TestAnswerForTheLast(t *testing.T) {
 	tb.eval(fresh)
 	close(answer)
 	tb.expect(told, `["called back "]`)
-	tb.eval(`new Promise(function(r){setTimeout(r,8e3)}).then(function(){})`)
+	tb.eval(`pass(8e3)`)
 	tb.expect(`[`+told+`,`+asked+`]`, `[["called back "],"chat.bob.x"]`)
 
 	s.setRoute(func(w http.ResponseWriter, r *http.Request) {
@@ -247,6 +256,7 @@ func TestFramesInUse(t *testing.T) {
 	}
 	// Frames from elsewhere, and those that scripts make for themselves, are no use of the site.
 	s.setRoute(nil)
+	tb.load("/blank.js") // or the last page asks once more
 	before := s.requests()
 	tb.open(snippet.Config{}, quick(stub)+`<iframe></iframe><iframe srcdoc=x></iframe><iframe src="data:text/html,x"></iframe>`)
 	tb.eval(`new Promise(function(r){setTimeout(r,8e3)}).then(function(){})`)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
@@ -145,6 +146,14 @@ func (s *site) newTab() *tab {
 		var cancel context.CancelFunc
 		tb.ctx, cancel = chromedp.NewContext(s.ctx)
 		s.t.Cleanup(cancel)
+	}
+	// Else a tab has the focus when the browser gets round to it, which is a sign of use.
+	err := chromedp.Do(tb.ctx, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+		return err
+	}))
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	// What the network answers is the test's doing.
 	tb.console = browser.Listen(s.t, tb.ctx, log.EntrySourceNetwork)
