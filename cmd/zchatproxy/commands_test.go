@@ -29,6 +29,23 @@ type foreignCommand struct {
 var foreignCommands = []foreignCommand{
 	{"go run ./cmd/zchatproxy ", func(*testing.T, string, []string) {}}, // executed: TestDocumentsShowCommandsThatWork
 	{"go test ./...", func(*testing.T, string, []string) {}},            // executed right now
+	{"go test -run '^$' -bench ", func(t *testing.T, _ string, args []string) { // takes minutes: is there what it names?
+		for _, folder := range args[5:] {
+			if !strings.HasPrefix(folder, "./") {
+				continue // a flag
+			}
+			files, err := filepath.Glob(filepath.Join(root, strings.TrimSuffix(folder, "/..."), "*_test.go"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(files, func(file string) bool {
+				text, err := os.ReadFile(file)
+				return err == nil && strings.Contains(string(text), "\nfunc Benchmark"+strings.Trim(args[5], "."))
+			}) {
+				t.Errorf("%s has no such benchmark", folder)
+			}
+		}
+	}},
 	{"go install ", func(t *testing.T, _ string, args []string) {
 		bin := t.TempDir()
 		cmd := exec.Command(args[0], args[1:]...)
