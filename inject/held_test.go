@@ -50,6 +50,33 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// TestHeldOfSmallPages locks what a page holds that takes decoding and encoding, has arrived as a whole, and is not read: its own bytes,
+// not megabytes of windows and tables.
+func TestHeldOfSmallPages(t *testing.T) {
+	const bodies, most = 100, 128 << 10
+	text := page()
+	for _, s := range schemes() {
+		coded := s.encoded(t, text)
+		buf := make([]byte, 1<<10)
+		before := heap()
+		open := make([]io.ReadCloser, bodies)
+		for i := range open {
+			open[i] = inject.Open(inject.Source{Body: &wholeBody{coded}, Coding: s.name}).Insert(script)
+			if _, err := open[i].Read(buf); err != nil {
+				t.Fatalf("%s: %v", s.form, err)
+			}
+		}
+		held := (heap() - before) / bodies
+		t.Logf("%s: %d of %d bytes", s.form, held, len(coded))
+		if held > most {
+			t.Errorf("%s: a body of %d bytes holds %d, more than %d", s.form, len(coded), held, most)
+		}
+		for _, r := range open {
+			r.Close()
+		}
+	}
+}
+
 // heap is what is reachable. What is in pools is gone after the second collection.
 func heap() int64 {
 	var m runtime.MemStats

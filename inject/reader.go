@@ -100,6 +100,10 @@ func (w outWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// ahead is how much is made at a time of a body that has arrived. It is less than what the coding holds, and so the end comes before a
+// visitor on a slow line has read the beginning of most pages.
+const ahead = 256 << 10
+
 // Read returns coded bytes, and makes them only when all made before are gone.
 func (t *transcoder) Read(p []byte) (int, error) {
 	t.mu.Lock()
@@ -112,7 +116,12 @@ func (t *transcoder) Read(p []byte) (int, error) {
 			return 0, t.err
 		}
 		t.out, t.pos = t.out[:0], 0
-		t.step()
+		for t.step(); t.err == nil && t.arrived() && len(t.out) < ahead; {
+			t.step()
+		}
+		if t.err != nil {
+			t.retire()
+		}
 	}
 	n := copy(p, t.out[t.pos:])
 	t.pos += n
@@ -156,12 +165,12 @@ func (t *transcoder) flush() {
 	}
 }
 
+// arrived reports whether all of the body is here.
+func (t *transcoder) arrived() bool { return t.d.raw.err == io.EOF }
+
 // waits reports whether the next step may wait for the upstream.
 func (t *transcoder) waits() bool {
-	if t.ended {
-		return t.d.raw.err == nil
-	}
-	return t.d.raw.buffered() == 0
+	return t.d.raw.err == nil && (t.ended || t.d.raw.buffered() == 0)
 }
 
 func (t *transcoder) write(p []byte) {
@@ -197,15 +206,21 @@ func (t *transcoder) Close() error {
 }
 
 func (t *transcoder) release() {
+	t.retire()
+	putBuffer(t.out)
+	t.out, t.pos, t.err = nil, 0, errClosed
+}
+
+// retire gives back what only making more takes.
+func (t *transcoder) retire() {
 	if t.enc == nil {
 		return
 	}
 	t.enc.Reset(nil)
 	t.pool.Put(t.enc)
 	t.enc = nil
-	putBuffer(t.out)
 	putBuffer(t.in)
-	t.out, t.in, t.pos, t.head, t.tail, t.err = nil, nil, 0, nil, nil, errClosed
+	t.in, t.head, t.tail = nil, nil, nil
 	t.d.head.release()
 	t.d.dec.release()
 	t.d.raw.close()
