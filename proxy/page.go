@@ -9,6 +9,7 @@ import (
 
 	"zchatproxy/inject"
 	"zchatproxy/proxy/csp"
+	"zchatproxy/proxy/wire"
 )
 
 // modifyResponse is where a response turns round on its way back: names and cookies first, then the page.
@@ -23,6 +24,7 @@ func (s *site) modifyResponse(res *http.Response) error {
 		s.identity.StripResponse(res.Header)
 		return nil
 	}
+	keepReason(ex.answer, res)
 	s.driveVisitorCookie(ex, res)
 	if s.identity.FromUpstream() {
 		s.identity.StripResponse(res.Header)
@@ -36,6 +38,20 @@ func (s *site) modifyResponse(res *http.Response) error {
 		ex.answer.prompt, ex.answer.length = true, res.ContentLength
 	}
 	return nil
+}
+
+// keepReason has the answer say what the upstream says beside the status code, where that is not the standard's.
+func keepReason(answer *recorder, res *http.Response) {
+	_, phrase, _ := strings.Cut(res.Status, " ")
+	if phrase == http.StatusText(res.StatusCode) && phrase != "" {
+		return
+	}
+	ctx := res.Request.Context()
+	answer.reason = func(status int) {
+		if status == res.StatusCode {
+			wire.SetReason(ctx, status, phrase)
+		}
+	}
 }
 
 // page puts the script into a response that is a page, and says why where it does not.

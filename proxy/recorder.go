@@ -21,7 +21,8 @@ type recorder struct {
 	// The client expects 100 Continue. When the upstream has sent it, the transport begins to read the body, at which
 	// net/http sends it by itself; ReverseProxy would send another one.
 	continues bool
-	body      *requestBody // being read while the answer is written; nil for none
+	body      *requestBody     // being read while the answer is written; nil for none
+	reason    func(status int) // gives an answer the upstream's own reason phrase; nil for the standard's
 
 	out *wire.Gatherer
 
@@ -57,6 +58,10 @@ func (w *recorder) WriteHeader(code int) {
 		// An answer before the end of the body is the connection's last: under EnableFullDuplex net/http would take
 		// what is left of the body, if reading it was interrupted, for the next request.
 		h["Connection"] = []string{"close"}
+	}
+	if w.reason != nil {
+		w.reason(code)
+		w.reason = nil // it is for one status line
 	}
 	w.ResponseWriter.WriteHeader(code)
 }

@@ -151,10 +151,23 @@ type conn struct {
 	within    atomic.Bool // a request has begun and not ended, as far as was read
 	released  atomic.Bool
 	gather    *Gatherer // nil for TLS
+	// reason is for the next status line, nil for the standard's. (100 Continue is written by who reads the body.)
+	reason atomic.Pointer[reason]
 }
 
 // Write is net.Conn's, gathered where the handler wants it.
 func (c *conn) Write(p []byte) (int, error) {
+	if r := c.reason.Load(); r != nil {
+		if replaced, ok := r.apply(p); ok {
+			c.reason.Store(nil)
+			n, err := c.write(replaced)
+			return min(max(0, n+len(p)-len(replaced)), len(p)), err
+		}
+	}
+	return c.write(p)
+}
+
+func (c *conn) write(p []byte) (int, error) {
 	if c.gather == nil {
 		return c.Conn.Write(p)
 	}
