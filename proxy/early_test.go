@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -129,6 +130,48 @@ func TestWholeBodyKeepsTheConnection(t *testing.T) {
 			if got, err := io.ReadAll(res.Body); string(got) != "abc" || err != nil || res.Close {
 				t.Errorf("%q %v, with Connection: close %v", got, err, res.Close)
 			}
+		}
+	}
+}
+
+// TestAbortedUploadKeepsHTTP2 has a visitor give up one upload after another: what else goes on over the connection must not suffer.
+func TestAbortedUploadKeepsHTTP2(t *testing.T) {
+	arrived := make(chan struct{})
+	g, client := newServedRig(t, protocols{2, 1}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			r.Body.Read(make([]byte, 1))
+			arrived <- struct{}{}
+		}
+		io.Copy(io.Discard, r.Body)
+	}))
+	var first net.Conn
+	for i := range 10 {
+		body, upload := io.Pipe()
+		aborted, abort := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if res, err := client.Do(g.request("POST", "/upload", body).WithContext(aborted)); err == nil {
+				res.Body.Close()
+				t.Error("an answer to an upload that was given up")
+			}
+		}()
+		io.WriteString(upload, "x")
+		<-arrived
+		abort()
+		<-done
+		eventually(t, "the upload's end", func() bool { return strings.Count(g.log.String(), "path=/upload") == i+1 })
+		var conn net.Conn
+		trace := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { conn = info.Conn }})
+		res, err := client.Do(g.request("GET", "/", nil).WithContext(trace))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if first == nil {
+			first = conn
+		} else if conn != first {
+			t.Fatalf("another connection after %d uploads", i)
 		}
 	}
 }
