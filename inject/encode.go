@@ -51,11 +51,11 @@ var (
 	}}
 )
 
-// wholeBrotli is the library's newer encoder: ten times as fast as the other, and better, but it cannot flush. So it is for pages that
-// have arrived whole.
+// wholeBrotli is the library's newer encoder: on a page of 90 KB three times as fast as the other, and 5 % better, but it cannot flush. So
+// it is for pages that have arrived whole.
 type wholeBrotli struct{ *matchfinder.Writer }
 
-// Flush has nothing to do between Write and Close of one page.
+// Flush has nothing to do: what has arrived whole waits for nobody.
 func (wholeBrotli) Flush() error { return nil }
 
 // must is for constructors whose options are constants.

@@ -82,9 +82,10 @@ type Place struct {
 // A Document is one body on its way through: [Document.Locate] reads as much of it as the decision needs, then exactly one of
 // [Document.Insert] and [Document.Pass] gives the body that goes on. It is not safe for concurrent use.
 //
-// Memory: at most 256 KiB of decoded and 512 KiB of coded body until the place is found. Afterwards, less than 1 KiB without a coding, and
-// as a rule with gzip once 32 KiB of text have followed; else two pieces of 64 KiB and the windows of one decompressor and one
-// compressor (zstd at most 8 MiB and br 16 MiB to decompress, by their standards; 32 KiB for deflate).
+// Memory: at most 256 KiB of decoded and 512 KiB of coded body until the place is found. Afterwards, less than 1 KiB without a coding,
+// and as a rule with gzip once 32 KiB of text have followed; else 64 KiB read, about as much made (256 KiB more where all has arrived),
+// and the windows of one decompressor and one compressor (zstd at most 8 MiB and br 16 MiB to decompress, by their standards; 32 KiB
+// for deflate) until the end of the body has been read.
 type Document struct {
 	src    Source
 	coding coding

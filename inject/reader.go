@@ -73,7 +73,6 @@ type transcoder struct {
 	out   []byte // pooled; what the encoder has written
 	pos   int    // how much of out is handed out
 	in    []byte // pooled; one decoded piece
-	whole bool   // all of the body has arrived, so that nothing need be flushed
 	ended bool   // the decoded body has ended
 	err   error
 }
@@ -81,10 +80,9 @@ type transcoder struct {
 func newTranscoder(d *Document, piece []byte) *transcoder {
 	d.raw.forget()
 	t := &transcoder{d: d, piece: piece, out: getBuffer(), in: getBuffer()}
-	t.whole = d.coding == codingBrotli && d.raw.err == io.EOF
 	t.head, t.tail = d.head.buf[:d.place.Offset], d.head.buf[d.place.Offset:]
 	t.pool = d.dec.pool()
-	if t.whole {
+	if d.coding == codingBrotli && t.arrived() {
 		t.pool = &wholeBrotliWriters
 	}
 	t.enc = t.pool.Get().(encoder)
@@ -160,7 +158,7 @@ func (t *transcoder) step() {
 
 // flush makes what has been written so far readable at the other end.
 func (t *transcoder) flush() {
-	if t.err == nil && !t.whole {
+	if t.err == nil {
 		t.err = t.enc.Flush()
 	}
 }

@@ -25,9 +25,10 @@ import (
 	"zchatproxy/proxy/wire"
 )
 
-// The benchmarks of this file set whole processes side by side: the program as it is run, and beside it a bare ReverseProxy with the same
-// transport and buffers (or, for tokens, a handler with a fixed body in the program's own kind of server), each on its own, with the same connections and requests, in
-// rounds that take turns. What they report are medians over the rounds: throughput and CPU time per request, as ratios to the bare one.
+// The benchmarks of this file set whole processes side by side: the program as it is run, and beside it a bare ReverseProxy on the
+// standard transport with the same settings and buffers (or, for tokens, a handler with a fixed body in the program's own kind of
+// server), each on its own, with the same connections and requests, in rounds that take turns. What they report are medians over the
+// rounds: throughput and CPU time per request, as ratios to the bare one.
 //
 //	go test -run '^$' -bench SideBySide -benchtime 1x ./proxy
 

@@ -306,9 +306,6 @@ func (s *site) upstreamFailed(w http.ResponseWriter, r *http.Request, err error)
 	switch {
 	case ex.bodyFailed.Load() || wire.BodyFault(r.Context()) != nil:
 		ex.result = "bad-request-body"
-		if r.ProtoMajor == 1 { // HTTP/2 ends streams one by one
-			w.Header().Set("Connection", "close")
-		}
 		writeProblem(w, r, problem{status: http.StatusBadRequest, detail: "The request's body broke off or is malformed."})
 		return
 	case r.Context().Err() != nil:
